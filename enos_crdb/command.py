@@ -1,0 +1,109 @@
+"""The door to processes on this machine: the only module that imports `subprocess`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from enos_crdb.errors import CommandError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """A process that ended. ``seconds`` is wall-clock time."""
+
+    args: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class Runner(Protocol):
+    """Runs a command to its end and gives back what it printed."""
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout_s: float | None = None,
+        check: bool = True,
+    ) -> Completed:
+        """Run `args` (never through a shell). ``env`` is added to the environment of this process.
+
+        Raises `CommandError` when ``check`` and the status is not 0, when the program does not exist
+        (status 127), or after ``timeout_s`` (status 124; the process is killed).
+        """
+
+
+class SubprocessRunner:
+    """`Runner` on real processes."""
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout_s: float | None = None,
+        check: bool = True,
+    ) -> Completed:
+        started = time.monotonic()
+        try:
+            done = subprocess.run(
+                list(args),
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env={**os.environ, **env} if env else None,
+                cwd=cwd,
+                timeout=timeout_s,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise CommandError(args, 127, "", f"{error.filename}: no such program or directory") from error
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(args, 124, "", f"killed after {timeout_s:g} s without an end") from error
+        completed = Completed(
+            args=tuple(args),
+            returncode=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            seconds=time.monotonic() - started,
+        )
+        if check and completed.returncode != 0:
+            raise CommandError(args, completed.returncode, completed.stdout, completed.stderr)
+        return completed
+
+
+def replace_process(args: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    """Run an interactive command on this terminal (ssh, openstack) and return its status."""
+    try:
+        return subprocess.call(list(args), env={**os.environ, **env} if env else None)
+    except FileNotFoundError as error:
+        raise CommandError(args, 127, "", f"{error.filename}: no such program") from error
+
+
+def start_detached(args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:
+    """Start `args` in a session of its own, output appended to `log`; returns its pid."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            list(args),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            env={**os.environ, **env} if env else None,
+        )
+    return process.pid

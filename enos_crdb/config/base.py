@@ -1,0 +1,11 @@
+"""What every section of the experiment file has in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A mapping of the experiment file: closed (no unknown keys), typed strictly, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)

@@ -1,0 +1,68 @@
+"""The whole experiment file, and the rules that involve more than one section."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from enos_crdb.config.base import Section
+from enos_crdb.config.bench import Bench
+from enos_crdb.config.database import Database
+from enos_crdb.config.openstack import OpenStack
+from enos_crdb.config.resources import Machines, Networks, Nspawn
+
+SINGLE_NODE = ("postgresql", "mariadb")
+
+
+class Configuration(Section):
+    """One experiment file, complete and checked."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
+    """Name of the deployment: lower case, digits, hyphens."""
+    provider: Literal["nspawn"]
+    """What gives the hosts."""
+    nspawn: Nspawn = Nspawn()
+    machines: list[Machines] = Field(min_length=1)
+    networks: Networks = Networks()
+    database: Database
+    openstack: OpenStack = OpenStack()
+    bench: Bench = Bench()
+
+    def count(self, role: str) -> int:
+        """How many hosts carry `role`."""
+        return sum(group.count for group in self.machines if role in group.roles)
+
+    @model_validator(mode="after")
+    def _every_role_is_given(self) -> Configuration:
+        for role in ("database", "keystone", "rally"):
+            if not self.count(role):
+                raise ValueError(
+                    f"no machine has the role '{role}'; add it to the `roles` of one (a machine may have several)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _the_backend_fits_the_hosts(self) -> Configuration:
+        nodes = self.count("database")
+        if self.database.backend in SINGLE_NODE and nodes != 1:
+            raise ValueError(
+                f"backend '{self.database.backend}' is a single server, but {nodes} machines have the role "
+                "'database'; give it to exactly one, or choose backend 'galera'"
+            )
+        if self.database.backend == "galera" and nodes < 3:
+            raise ValueError(
+                f"backend 'galera' needs at least 3 machines of role 'database' to keep a quorum when one "
+                f"is lost, but there are {nodes}; raise `count`, or choose backend 'mariadb'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_load_fits_the_runner(self) -> Configuration:
+        bench = self.bench
+        if bench.runner.type == "constant" and bench.concurrency > bench.times:
+            raise ValueError(
+                f"bench.concurrency ({bench.concurrency}) is above bench.times ({bench.times}); "
+                "Rally's constant runner cannot have more iterations in flight than there are"
+            )
+        return self

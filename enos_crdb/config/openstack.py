@@ -1,0 +1,44 @@
+"""The ``openstack`` section: which Keystone, installed how, with which options."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from enos_crdb.config.base import Section
+
+Release = Literal["2025.2", "2026.1", "2026.2"]
+
+
+class Keystone(Section):
+    """Options of Keystone that change what is measured. Defaults are those of DevStack."""
+
+    workers: int = Field(default=2, ge=1, le=256)
+    """uWSGI processes per Keystone host."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """Threads per uWSGI process."""
+    cache: Literal["memcached", "none"] = "memcached"
+    """``none`` makes every request go to the database (10 to 100 times more statements)."""
+    password_hash_rounds: int = Field(default=4, ge=4, le=31)
+    """bcrypt cost. Keystone's own default, 12, costs 240 ms of CPU per hash and hides the database."""
+    token_provider: Literal["fernet", "jws"] = "fernet"
+    """Format of the tokens; both are checked without the database."""
+    debug: bool = False
+    """Log at level DEBUG (slow)."""
+    trace_requests: bool = False
+    """One log line per HTTP request, with its duration, from uWSGI."""
+    max_pool_size: int = Field(default=20, ge=1)
+    """Connections a worker keeps open to the database."""
+    settings: dict[str, dict[str, str | int | float | bool]] = {}
+    """Any other option of ``keystone.conf``, by section."""
+
+
+class OpenStack(Section):
+    """OpenStack on the hosts of role ``keystone``."""
+
+    installer: Literal["pypi"] = "pypi"
+    """How OpenStack gets on the hosts: ``pypi`` installs wheels into a virtualenv, under uWSGI."""
+    release: Release = "2026.1"
+    """OpenStack release; each has a lock file of ours."""
+    keystone: Keystone = Keystone()

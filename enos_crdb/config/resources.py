@@ -1,0 +1,63 @@
+"""Where the hosts come from: ``machines``, ``networks`` and one section per provider."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from enos_crdb.config.base import Section
+
+Role = Literal["database", "keystone", "rally"]
+
+
+def _cidr(value: str) -> str:
+    if value != "auto":
+        network = IPv4Network(value)  # ValueError says what is wrong with it
+        if network.prefixlen > 28:
+            raise ValueError("a network needs room for the hosts: /28 or larger")
+    return value
+
+
+Cidr = Annotated[str, AfterValidator(_cidr)]
+
+
+class Machines(Section):
+    """A group of equal hosts."""
+
+    roles: list[Role] = Field(min_length=1)
+    """What the hosts are for: ``database``, ``keystone``, ``rally``."""
+    count: int = Field(default=1, ge=1, le=200)
+    """How many of them."""
+    site: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """The place they stand for. Keystone prefers a database node of its own site."""
+    cpus: float | None = Field(default=None, gt=0)
+    """Limit of CPU time, in cores (local containers, where the machine's cgroup allows it)."""
+    memory_mb: int | None = Field(default=None, ge=128)
+    """Limit of memory (local containers, where the machine's cgroup allows it)."""
+
+
+class LocalNetwork(Section):
+    """One of the two networks of every host."""
+
+    cidr: Cidr = "auto"
+    """IPv4 subnet; ``auto`` picks one that this machine does not use."""
+
+
+class Networks(Section):
+    """``control`` carries ssh, Rally and Keystone's API; ``database`` carries SQL and replication."""
+
+    control: LocalNetwork = LocalNetwork()
+    database: LocalNetwork = LocalNetwork()
+
+
+class Nspawn(Section):
+    """Local hosts: systemd-nspawn containers of this machine (root needed)."""
+
+    suite: str | None = Field(default=None, pattern=r"^[a-z]+$")
+    """Debian or Ubuntu suite of the hosts; by default the machine's own, or bookworm."""
+    mirror: str | None = None
+    """Package mirror for the base image; by default the machine's own."""
+    layers: bool = True
+    """Keep what was installed as a layer, from which the next deployment boots."""

@@ -1,0 +1,77 @@
+"""Errors a user sees. One class, one exit code; the front catches `EnosCrdbError` once.
+
+A message says what failed, what it usually means, and what to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class EnosCrdbError(Exception):
+    """Root of every error raised on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    meaning: ClassVar[str] = "something failed that has no code of its own"
+
+
+class ConfigurationError(EnosCrdbError):
+    """The experiment file (or an option that overrides it) is wrong; nothing was touched."""
+
+    exit_code = 2
+    meaning = "the configuration or the command line is wrong; nothing was touched"
+
+
+class PrerequisiteError(EnosCrdbError):
+    """This machine lacks something that the chosen provider needs."""
+
+    exit_code = 3
+    meaning = "this machine lacks something the provider needs"
+
+
+class ProviderError(EnosCrdbError):
+    """Hosts could not be had, reached or released."""
+
+    exit_code = 4
+    meaning = "hosts could not be had, reached or released"
+
+
+class DeploymentError(EnosCrdbError):
+    """Installing or configuring software on the hosts failed."""
+
+    exit_code = 5
+    meaning = "installing or configuring software on the hosts failed"
+
+
+class BenchError(EnosCrdbError):
+    """Rally could not run a scenario, or a scenario missed its service level."""
+
+    exit_code = 6
+    meaning = "a Rally scenario could not run or missed its SLA; results were kept"
+
+
+class StateError(EnosCrdbError):
+    """The deployment's directory is missing, torn, in use, or not in the state a command needs."""
+
+    exit_code = 7
+    meaning = "there is no such deployment or run, or its directory cannot be used"
+
+
+class Interrupted(EnosCrdbError):
+    """Ctrl-C or SIGTERM; `deploy` continues from here and `destroy` cleans up."""
+
+    exit_code = 130
+    meaning = "interrupted; `deploy` continues and `destroy` cleans up"
+
+
+class CommandError(EnosCrdbError):
+    """A process on this machine ended with a status nobody expected."""
+
+    def __init__(self, args: Sequence[str], returncode: int, stdout: str, stderr: str) -> None:
+        self.command = tuple(args)
+        self.returncode = returncode
+        self.stdout = stdout
+        self.stderr = stderr
+        last = "\n".join((stderr or stdout).strip().splitlines()[-12:])
+        super().__init__(f"`{' '.join(args)}` ended with status {returncode}.\n{last}".rstrip())

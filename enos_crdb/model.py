@@ -1,0 +1,89 @@
+"""The values every layer shares. Frozen, without behaviour that touches the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A labelled network: ``control`` (Ansible, Rally, Keystone's API) or ``database``."""
+
+    name: str
+    cidr: str
+    gateway: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A machine or container reachable by Ansible.
+
+    ``address`` is what ssh connects to; ``addresses`` maps a network's name to the host's IPv4 on it.
+    ``site`` is the place the host stands for (a label; equal sites are near each other).
+    ``variables`` go to Ansible as they are (``ansible_python_interpreter``, a gateway...).
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    address: str
+    addresses: Mapping[str, str]
+    site: str = "local"
+    user: str = "root"
+    port: int | None = None
+    keyfile: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a provider gave: hosts in the order of the configuration, and networks."""
+
+    hosts: tuple[Host, ...]
+    networks: tuple[Network, ...]
+
+    def with_role(self, role: str) -> tuple[Host, ...]:
+        """Hosts that carry `role`, in the order of the configuration (never EnOSlib's, which is random)."""
+        return tuple(host for host in self.hosts if role in host.roles)
+
+    def host(self, name: str) -> Host:
+        """The host called `name`. Raises `KeyError`."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something a user may want to see while it happens.
+
+    ``kind``: ``phase`` (begins), ``phase-done``, ``playbook``, ``play``, ``task``, ``ok``, ``changed``,
+    ``failed``, ``unreachable``, ``skipped``, ``retry``, ``stats``, ``note``, ``warning``, ``progress``.
+    """
+
+    kind: str
+    text: str = ""
+    host: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One row of measurement: an iteration of a scenario, or one of its atomic actions.
+
+    ``started_at`` is in seconds since the epoch, ``value`` in ``unit``.
+    ``outcome`` is ``ok`` or ``failed``; ``error`` the exception's class and message, without a traceback.
+    """
+
+    run: str
+    scenario: str
+    client: str
+    iteration: int
+    metric: str
+    value: float
+    unit: str
+    started_at: float
+    outcome: str
+    error: str = ""
