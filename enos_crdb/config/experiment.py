@@ -38,7 +38,8 @@ class Configuration(Section):
         for role in ("database", "keystone", "rally"):
             if not self.count(role):
                 raise ValueError(
-                    f"no machine has the role '{role}'; add it to the `roles` of one (a machine may have several)"
+                    f"machines: no machine has the role '{role}'; "
+                    "add it to the `roles` of one (a machine may have several)"
                 )
         return self
 
@@ -47,12 +48,12 @@ class Configuration(Section):
         nodes = self.count("database")
         if self.database.backend in SINGLE_NODE and nodes != 1:
             raise ValueError(
-                f"backend '{self.database.backend}' is a single server, but {nodes} machines have the role "
+                f"database.backend: '{self.database.backend}' is a single server, but {nodes} machines have the role "
                 "'database'; give it to exactly one, or choose backend 'galera'"
             )
         if self.database.backend == "galera" and nodes < 3:
             raise ValueError(
-                f"backend 'galera' needs at least 3 machines of role 'database' to keep a quorum when one "
+                f"database.backend: 'galera' needs at least 3 machines of role 'database' to keep a quorum when one "
                 f"is lost, but there are {nodes}; raise `count`, or choose backend 'mariadb'"
             )
         return self
@@ -62,7 +63,7 @@ class Configuration(Section):
         bench = self.bench
         if bench.runner.type == "constant" and bench.concurrency > bench.times:
             raise ValueError(
-                f"bench.concurrency ({bench.concurrency}) is above bench.times ({bench.times}); "
+                f"bench.concurrency: {bench.concurrency} is above bench.times, {bench.times}; "
                 "Rally's constant runner cannot have more iterations in flight than there are"
             )
         return self

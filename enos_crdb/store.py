@@ -1,0 +1,232 @@
+"""The store: the directory tree of deployments and runs. The only module that writes it.
+
+Plain JSON, written atomically (a reader sees the old file or the new one), mode 0600.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets as random_source
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from enos_crdb.errors import StateError
+from enos_crdb.model import Host, Network, Resources
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What `deployment.json` holds.
+
+    ``configuration`` is the resolved experiment file. ``done`` maps a step of the deployment to when it
+    ended (ISO 8601, UTC) and how long it took (seconds). ``layers`` maps a host to the prepared layer it
+    was booted from.
+    """
+
+    name: str
+    created_at: str
+    configuration: Mapping[str, Any]
+    done: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    resources: Resources | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
+    destroyed_at: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+class Deployment:
+    """A deployment's directory, and its state as last saved."""
+
+    def __init__(self, directory: Path, state: State) -> None:
+        self.directory = directory
+        self.state = state
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    @property
+    def runs(self) -> Path:
+        return self.directory / "runs"
+
+    def save(self, **changes: Any) -> None:
+        """Replace fields of the state and write it."""
+        self.state = replace(self.state, **changes)
+        write_json(self.directory / "deployment.json", asdict(self.state))
+
+    def mark_done(self, step: str, seconds: float) -> None:
+        """Record that `step` ended well."""
+        self.save(done={**self.state.done, step: {"at": now(), "seconds": round(seconds, 3)}})
+
+    def secrets(self) -> dict[str, str]:
+        """The generated passwords and keys. Empty before the first deployment step."""
+        path = self.directory / "secrets.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def add_secrets(self, generated: Mapping[str, str]) -> dict[str, str]:
+        """Keep what is already there and add what is new; returns all of them."""
+        merged = {**generated, **self.secrets()}
+        write_json(self.directory / "secrets.json", merged)
+        return merged
+
+    def new_run(self) -> Path:
+        """Make the directory of a new run: ``runs/<UTC time>-<4 hex>``."""
+        while True:
+            path = self.runs / f"{stamp()}-{random_source.token_hex(2)}"
+            try:
+                path.mkdir(parents=True, mode=0o700)
+            except FileExistsError:
+                continue
+            return path
+
+    def last_run(self) -> Path:
+        """The newest run. Raises `StateError` when there is none."""
+        found = sorted(path for path in self.runs.glob("*") if path.is_dir())
+        if not found:
+            raise StateError(f"{self.directory.name} has no run yet.\nStart one with `enos_crdb bench keystone`.")
+        return found[-1]
+
+    def run(self, name: str) -> Path:
+        """The directory of the run called `name` (or by a unique beginning of its name)."""
+        found = sorted(self.runs.glob(f"{name}*")) if name else []
+        if len(found) != 1:
+            known = ", ".join(sorted(path.name for path in self.runs.glob("*"))) or "none"
+            what = "no run" if not found else "more than one run"
+            raise StateError(f"{what} of {self.directory.name} is called '{name}'.\nThere are: {known}.")
+        return found[0]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the deployment for one command. Raises `StateError` when another process has it."""
+        path = self.directory / ".lock"
+        with path.open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise StateError(
+                    f"{self.directory.name} is in use by another enos_crdb (process {stream.read().strip()}).\n"
+                    "Wait for its end, or interrupt it (Ctrl-C there), then try again."
+                ) from None
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+            yield
+
+
+class Store:
+    """All deployments under one directory (``results`` by default)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self, name: str, configuration: Mapping[str, Any]) -> Deployment:
+        """Make a new deployment's directory and point ``current`` at it."""
+        directory = self.root / f"{name}-{stamp()}"
+        while directory.exists():
+            directory = self.root / f"{name}-{stamp()}-{random_source.token_hex(2)}"
+        for part in ("logs", "runs"):
+            (directory / part).mkdir(parents=True, mode=0o700)
+        directory.chmod(0o700)
+        deployment = Deployment(directory, State(name=name, created_at=now(), configuration=configuration))
+        deployment.save()
+        self.point_at(deployment)
+        return deployment
+
+    def point_at(self, deployment: Deployment) -> None:
+        """Make `deployment` the current one (the link is replaced atomically)."""
+        link = self.root / f".current-{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(deployment.directory.name)
+        link.replace(self.root / "current")
+
+    def open(self, directory: Path) -> Deployment:
+        """Read a deployment's state. Raises `StateError` when it is missing, torn or of a later version."""
+        return Deployment(directory, _state(read_json(directory / "deployment.json"), directory))
+
+    def current(self) -> Deployment:
+        """The deployment that ``current`` points at. Raises `StateError` when there is none."""
+        link = self.root / "current"
+        if not (link / "deployment.json").exists():
+            raise StateError(
+                f"there is no current deployment in {self.root}.\n"
+                "Make one with `enos_crdb deploy --env FILE`, or name one with --deployment DIR."
+            )
+        return self.open(link.resolve())
+
+    def alive(self, name: str) -> Deployment | None:
+        """The newest deployment called `name` that was not destroyed."""
+        for path in sorted(self.root.glob(f"{name}-*/deployment.json"), reverse=True):
+            deployment = self.open(path.parent)
+            if deployment.state.name == name and deployment.state.destroyed_at is None:
+                return deployment
+        return None
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601 to the millisecond."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def stamp() -> str:
+    """The time, UTC, for the name of a directory."""
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replace `path` by `text` atomically: never half a file, whatever happens."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON, atomically, readable by the owner only."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of the store. Raises `StateError` when it is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise StateError(
+            f"{path} is not valid JSON ({error}).\n"
+            "It was changed by hand or by a full disk; enos_crdb itself writes it in one piece."
+        ) from None
+
+
+def _state(document: Any, directory: Path) -> State:
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise StateError(
+            f"{directory / 'deployment.json'} has schema version {version}, this enos_crdb reads {SCHEMA_VERSION}.\n"
+            "Use the version of enos_crdb that made the deployment."
+        )
+    resources = document["resources"]
+    return State(**{**document, "resources": _resources(resources) if resources else None})
+
+
+def _resources(document: Mapping[str, Any]) -> Resources:
+    return Resources(
+        hosts=tuple(Host(**{**host, "roles": tuple(host["roles"])}) for host in document["hosts"]),
+        networks=tuple(Network(**network) for network in document["networks"]),
+    )
