@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from enos_crdb.config.experiment import Configuration
-from enos_crdb.config.loading import check, load
+from enos_crdb.config.loading import check, load, override
 
-__all__ = ["Configuration", "check", "load"]
+__all__ = ["Configuration", "check", "load", "override"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import textwrap
 import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,18 +19,50 @@ SCALARS = frozenset({"str", "int", "float", "bool"})
 """How pydantic names the members of a union of plain values."""
 
 
-def complain(error: ValidationError, *, source: str, lines: Mapping[str, int]) -> str:
-    """One paragraph per problem: file, line, key path, what is wrong, what is allowed."""
-    problems = [_problem(item, source, lines) for item in error.errors(include_url=False)]
+PATTERNS = {
+    "name": "must be lower case letters, digits and hyphens (at most 48, no hyphen first)",
+    "site": "must be lower case letters, digits and hyphens (no hyphen first)",
+    "suite": "must be the code name of a release, in lower case letters (bookworm, noble...)",
+}
+"""What the regular expression of a key means."""
+
+EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number that is finite",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+"""What pydantic's type errors ask for, in YAML's words."""
+
+BOUNDS = {
+    "greater_than": ("gt", "must be above"),
+    "greater_than_equal": ("ge", "must be at least"),
+    "less_than": ("lt", "must be below"),
+    "less_than_equal": ("le", "must be at most"),
+}
+
+
+def complain(error: ValidationError, *, source: str, places: Mapping[str, str]) -> str:
+    """One paragraph per problem: file and line, key path, what is wrong, what is allowed."""
+    problems = [_problem(item, source, places) for item in error.errors(include_url=False)]
     return "\n".join(dict.fromkeys(problems))  # a union may say the same thing once per branch
 
 
-def _problem(item: Any, source: str, lines: Mapping[str, int]) -> str:
+def _problem(item: Any, source: str, places: Mapping[str, str]) -> str:
     path, owner = _walk(item["loc"])
+    said = _say(item, path, owner)
+    if not path:  # a rule about several sections begins its message with the key to change
+        rule = re.match(r"([a-z0-9_.]+): (.*)", said, flags=re.DOTALL)
+        path, said = (tuple(rule[1].split(".")), rule[2]) if rule else (path, said)
+    place = next((places[key] for key in _prefixes(path) if key in places), source)
     where = ".".join(path)
-    line = next((lines[key] for key in _prefixes(path) if key in lines), None)
-    place = f"{source}:{line}" if line else source
-    return f"{place}: {where + ': ' if where else ''}{_say(item, path, owner)}"
+    return f"{place}: {where + ': ' if where else ''}{said}"
 
 
 def _prefixes(path: tuple[str, ...]) -> Iterable[str]:
@@ -36,39 +70,78 @@ def _prefixes(path: tuple[str, ...]) -> Iterable[str]:
 
 
 def _say(item: Any, path: tuple[str, ...], owner: type[Section] | None) -> str:
-    context = item.get("ctx", {})
+    context, kind, value = item.get("ctx", {}), item["type"], item["input"]
     if item["loc"] and item["loc"][-1] in SCALARS:
-        return f"expected a single value (text, number, true or false), found {item['input']!r}."
-    match item["type"]:
+        return f"expected a single value (text, number, true or false), found {_found(value)}."
+    if kind in EXPECTED:
+        return f"expected {EXPECTED[kind]}, found {_found(value)}.{_remedy(kind, value)}"
+    if kind in BOUNDS:
+        bound, words = BOUNDS[kind]
+        return f"{words} {context[bound]:g}, found {_found(value)}."
+    match kind:
         case "extra_forbidden" if owner:
             return _unknown_key(path[-1], owner.model_fields)
+        case "invalid_key":
+            return f"keys are text, found {_found(value)}; put it in quotes."
         case "missing":
             return "is missing; it has no default."
         case "literal_error":
-            return f"{item['input']!r} is not allowed; it must be {context['expected']}.{_nearest_value(item)}"
+            return f"{_found(value)} is not allowed; it must be {context['expected']}.{_nearest_value(value, context)}"
         case "union_tag_invalid":
-            tag = str(context["discriminator"]).strip("'")
-            return f"{tag} {context['tag']!r} is not known; it must be one of {context['expected_tags']}."
+            return _unknown_tag(context)
         case "union_tag_not_found":
             tag = str(context["discriminator"]).strip("'")
             return f"the key `{tag}` is missing; it decides which other keys there are."
-        case "model_type":
-            return f"expected a mapping, found {item['input']!r}."
+        case "string_pattern_mismatch" if path[-1] in PATTERNS:
+            return f"{PATTERNS[path[-1]]}, found {_found(value)}."
+        case "too_short":
+            return f"is too short: it needs at least {context['min_length']}, found {context['actual_length']}."
         case "value_error":
             return f"{context['error']}."
     message = str(item["msg"])
-    return f"{message[0].lower()}{message[1:]}, found {item['input']!r}."
+    return f"{message[0].lower()}{message[1:]}, found {_found(value)}."
+
+
+def _found(value: Any) -> str:
+    """`value` as YAML writes it, short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping | list):
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    return textwrap.shorten(repr(value) if isinstance(value, str | int | float) else repr(str(value)), 80)
+
+
+def _remedy(kind: str, value: Any) -> str:
+    if value is None:
+        return " Leave the key out to have the default."
+    if kind == "string_type" and not isinstance(value, Mapping | list):
+        return " Put it in quotes."
+    if kind != "string_type" and isinstance(value, str) and re.fullmatch(r"-?[0-9.]+|true|false", value):
+        return " Write it without quotes."
+    return ""
 
 
 def _unknown_key(key: str, allowed: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.6)
-    hint = f"did you mean `{near[0]}`? " if near else ""
-    return f"unknown key; {hint}Allowed here: {', '.join(sorted(allowed))}."
+    hint = f" Did you mean `{near[0]}`?" if near else ""
+    return f"unknown key.{hint} Allowed here: {', '.join(sorted(allowed))}."
 
 
-def _nearest_value(item: Any) -> str:
-    expected = [word.strip("'\" ") for word in item["ctx"]["expected"].replace(" or ", ",").split(",")]
-    near = difflib.get_close_matches(str(item["input"]), expected, n=1)
+def _unknown_tag(context: Mapping[str, Any]) -> str:
+    tag = str(context["discriminator"]).strip("'")
+    hint = _nearest_value(context["tag"], {"expected": context["expected_tags"]})
+    return f"{tag} {context['tag']!r} is not known; it must be one of {context['expected_tags']}.{hint}"
+
+
+def _nearest_value(value: Any, context: Mapping[str, Any]) -> str:
+    expected = [word.strip("'\" ") for word in context["expected"].replace(" or ", ",").split(",")]
+    if isinstance(value, bool):
+        return " YAML reads yes, no, on and off without quotes as true and false."
+    if not isinstance(value, str) and str(value) in expected:
+        return " Put it in quotes: YAML reads it as a number."
+    near = difflib.get_close_matches(str(value), expected, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -56,6 +57,21 @@ class Configuration(Section):
                 f"database.backend: 'galera' needs at least 3 machines of role 'database' to keep a quorum when one "
                 f"is lost, but there are {nodes}; raise `count`, or choose backend 'mariadb'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_networks_fit(self) -> Configuration:
+        given = {
+            name: IPv4Network(network.cidr)
+            for name, network in (("control", self.networks.control), ("database", self.networks.database))
+            if network.cidr != "auto"
+        }
+        hosts = sum(group.count for group in self.machines)
+        for name, subnet in given.items():
+            if subnet.num_addresses - 3 < hosts:  # the network's own, the gateway's, the broadcast address
+                raise ValueError(f"networks.{name}.cidr: '{subnet}' has no room for {hosts} hosts; give a larger one")
+        if len(given) == 2 and given["control"].overlaps(given["database"]):
+            raise ValueError(f"networks.database.cidr: '{given['database']}' overlaps networks.control.cidr")
         return self
 
     @model_validator(mode="after")

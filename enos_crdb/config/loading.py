@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +16,38 @@ from enos_crdb.config.experiment import Configuration
 from enos_crdb.errors import ConfigurationError
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice (PyYAML would keep the last one without a word)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(getattr(key_node, "value", key_node))
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is given twice in one mapping", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
 def load(path: Path, overrides: Sequence[str] = ()) -> Configuration:
     """Read, override and check the experiment file.
 
     ``overrides`` are ``path=value`` strings, the path dotted (``machines.0.count=3``), the value YAML.
     Raises `ConfigurationError` with every problem found, each with its key path and what is allowed.
     """
-    document, lines = _read(path)
-    for override in overrides:
-        _apply(document, override)
-    return check(document, source=str(path), lines=lines)
+    document, places = _read(path)
+    for item in overrides:
+        _apply(document, item, places)
+    return check(document, source=str(path), places=places)
 
 
-def check(document: Mapping[str, Any], *, source: str, lines: Mapping[str, int] | None = None) -> Configuration:
-    """Check a document that is already in memory. Raises `ConfigurationError`."""
+def check(document: Mapping[str, Any], *, source: str, places: Mapping[str, str] | None = None) -> Configuration:
+    """Check a document that is already in memory. Raises `ConfigurationError`.
+
+    ``places`` maps a key path to where it was written (``file:line``, or the ``--set`` option).
+    """
     try:
         return Configuration.model_validate(document)
     except ValidationError as error:
-        raise ConfigurationError(complain(error, source=source, lines=lines or {})) from None
+        raise ConfigurationError(complain(error, source=source, places=places or {})) from None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `document` with ``path=value`` strings applied. Raises `ConfigurationError`."""
+    changed = copy.deepcopy(dict(document))
+    for item in overrides:
+        _apply(changed, item, {})
+    return changed
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except IsADirectoryError:
@@ -65,36 +62,67 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.load(text, Loader=_Loader)
+        document, lines = _parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}{where}: not valid YAML: {error.problem or error.context}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: not valid YAML: {error}.") from None
+        raise ConfigurationError(f"{path}{where}: not valid YAML: {_yaml_problem(error)}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        character = f"U+{ord(text[error.position]):04X}"
+        raise ConfigurationError(f"{path}:{line}: not valid YAML: character {character} is not allowed.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: not valid YAML: nested too deeply.") from None
     if not isinstance(document, dict):
         found = "nothing" if document is None else f"a {type(document).__name__}"
         raise ConfigurationError(f"{path}: expected a mapping of sections (name, provider, ...), found {found}.")
-    return document, dict(_lines(node, ()))
+    return document, {key: f"{path}:{line}" for key, line in lines.items()}
 
 
-def _lines(node: yaml.Node | None, path: tuple[str, ...]) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            below = (*path, str(key.value))
-            found.append((".".join(below), key.start_mark.line + 1))
-            found.extend(_lines(value, below))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            below = (*path, str(index))
-            found.append((".".join(below), value.start_mark.line + 1))
-            found.extend(_lines(value, below))
-    return found
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    context = error.context or ""
+    parts = (context, error.problem) if context.startswith("expected") else (error.problem or context,)
+    return " ".join(part for part in parts if part)
 
 
-def _apply(document: dict[str, Any], override: str) -> None:
+def _parse(text: str) -> tuple[Any, dict[str, int]]:
+    """The YAML document, and the line of every key path. Raises `yaml.YAMLError`."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        lines = dict(_lines(node, (), set()))
+        return loader.construct_document(node), lines
+    finally:
+        loader.dispose()
+
+
+def _lines(node: yaml.Node, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, int]]:
+    if id(node) in seen:  # an alias: possibly of a mapping that contains it
+        return
+    seen.add(id(node))
+    for key, line, value in _entries(node):
+        below = (*path, key)
+        yield ".".join(below), line + 1
+        yield from _lines(value, below, seen)
+
+
+def _entries(node: yaml.Node) -> list[tuple[str, int, yaml.Node]]:
+    """What is directly below. Refuses a key given twice: PyYAML would keep the last one without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        return [(str(index), value.start_mark.line, value) for index, value in enumerate(node.value)]
+    entries: dict[str, tuple[str, int, yaml.Node]] = {}
+    for key_node, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        key = str(key_node.value)
+        if key in entries:
+            problem = f"the key '{key}' is given twice in one mapping"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        entries[key] = (key, key_node.start_mark.line, value)
+    return list(entries.values())
+
+
+def _apply(document: dict[str, Any], override: str, places: dict[str, str]) -> None:
     dotted, equals, text = override.partition("=")
     path = [part for part in re.split(r"[.\[\]]+", dotted.strip()) if part]
     if not equals or not path:
@@ -102,19 +130,26 @@ def _apply(document: dict[str, Any], override: str) -> None:
             f"--set {override}: expected path=value, for instance --set database.max_connections=200."
         )
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+        value, _ = _parse(text)
+    except (yaml.YAMLError, RecursionError):
         raise ConfigurationError(f"--set {override}: the value is not valid YAML.") from None
     target: Any = document
     for part in path[:-1]:
         target = _descend(target, part, override)
-    _assign(target, path[-1], value, override)
+    if isinstance(target, list):
+        target[_index(target, path[-1], override)] = value
+    else:
+        target[path[-1]] = value
+    for length in range(1, len(path)):
+        places.setdefault(".".join(path[:length]), f"--set {override}")
+    places[".".join(path)] = f"--set {override}"
 
 
 def _descend(target: Any, part: str, override: str) -> Any:
-    if isinstance(target, list):
-        return target[_index(target, part, override)]
-    below = target.setdefault(part, {})
+    key = _index(target, part, override) if isinstance(target, list) else part
+    if isinstance(target, dict) and target.get(key) is None:  # absent, or a section left empty
+        target[key] = {}
+    below = target[key]
     if not isinstance(below, dict | list):
         raise ConfigurationError(
             f"--set {override}: '{part}' is {below!r}, a single value; nothing can be set below it."
@@ -122,17 +157,10 @@ def _descend(target: Any, part: str, override: str) -> Any:
     return below
 
 
-def _assign(target: Any, part: str, value: Any, override: str) -> None:
-    if isinstance(target, list):
-        target[_index(target, part, override)] = value
-    else:
-        target[part] = value
-
-
 def _index(target: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(target):
-        raise ConfigurationError(
-            f"--set {override}: '{part}' does not name an entry of a list of {len(target)}; "
-            f"use a number from 0 to {len(target) - 1}."
-        )
-    return int(part)
+    if part.isdigit() and int(part) < len(target):
+        return int(part)
+    allowed = f"use a number from 0 to {len(target) - 1}" if target else "the list is empty"
+    raise ConfigurationError(
+        f"--set {override}: '{part}' does not name an entry of a list of {len(target)}; {allowed}."
+    )

@@ -14,19 +14,30 @@ Role = Literal["database", "keystone", "rally"]
 
 def _cidr(value: str) -> str:
     if value != "auto":
-        network = IPv4Network(value)  # ValueError says what is wrong with it
+        try:
+            network = IPv4Network(value)
+        except ValueError as error:
+            raise ValueError(
+                f"'{value}' is not an IPv4 subnet ({error}); write one like 10.20.0.0/24, or auto"
+            ) from None
         if network.prefixlen > 28:
-            raise ValueError("a network needs room for the hosts: /28 or larger")
+            raise ValueError(f"'{value}' is too small for the hosts; give a /28 or larger (a smaller number)")
     return value
 
 
 Cidr = Annotated[str, AfterValidator(_cidr)]
 
 
+def _each_once(value: list[Role]) -> list[Role]:
+    if len(set(value)) < len(value):
+        raise ValueError("a role is given twice; use `count` for more hosts with the same roles")
+    return value
+
+
 class Machines(Section):
     """A group of equal hosts."""
 
-    roles: list[Role] = Field(min_length=1)
+    roles: Annotated[list[Role], AfterValidator(_each_once)] = Field(min_length=1)
     """What the hosts are for: ``database``, ``keystone``, ``rally``."""
     count: int = Field(default=1, ge=1, le=200)
     """How many of them."""
