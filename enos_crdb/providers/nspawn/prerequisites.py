@@ -1,0 +1,132 @@
+"""What this machine needs to run local hosts, and how it gets it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enos_crdb.command import Runner
+from enos_crdb.errors import CommandError, PrerequisiteError
+from enos_crdb.providers.nspawn.suite import is_ubuntu
+
+ALTERNATIVES = (
+    "Hosts can come from elsewhere: `provider: vagrant` (virtual machines, no root needed) or "
+    "`provider: static` (machines you already have)."
+)
+
+# Bits of CapEff in /proc/self/status.
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_CHROOT": 18, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
+
+_PROGRAMS = {
+    "debootstrap": ("debootstrap", "makes the base image"),
+    "systemd-nspawn": ("systemd-container", "runs the hosts"),
+    "ip": ("iproute2", "makes the hosts' networks"),
+    "ssh": ("openssh-client", "reaches the hosts"),
+    "ssh-keygen": ("openssh-client", "makes the deployment's keys"),
+    "mount": ("mount", "stacks the hosts' file systems"),
+    "unshare": ("util-linux", "tells whether this machine allows containers"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """Something missing. ``package`` is the Debian package that has it; ``None``: no package helps."""
+
+    what: str
+    package: str | None
+    why: str
+
+
+def missing(runner: Runner, *, suite: str) -> list[Lack]:
+    """What this machine lacks for local hosts of `suite`; empty when nothing."""
+    lacks = [
+        Lack(what=program, package=package, why=why)
+        for program, (package, why) in _PROGRAMS.items()
+        if shutil.which(program) is None
+    ]
+    if shutil.which("nft") is None and shutil.which("iptables") is None:
+        lacks.append(Lack(what="nft or iptables", package="nftables", why="gives the hosts a way to the network"))
+    keyring = "ubuntu-archive-keyring.gpg" if is_ubuntu(suite) else "debian-archive-keyring.gpg"
+    if not (Path("/usr/share/keyrings") / keyring).exists():
+        package = "ubuntu-keyring" if is_ubuntu(suite) else "debian-archive-keyring"
+        lacks.append(Lack(what=keyring, package=package, why=f"proves that packages of {suite} are genuine"))
+    if os.geteuid() != 0:
+        return [*lacks, Lack(what="root", package=None, why="containers, mounts and networks are root's to make")]
+    return lacks + _impossible(runner)
+
+
+def _impossible(runner: Runner) -> list[Lack]:
+    lacks = [
+        Lack(what=name, package=None, why="root of this machine is root of a container that may not make others")
+        for name in lacking_capabilities(Path("/proc/self/status").read_text())
+    ]
+    if lacks:
+        return lacks
+    for what, command in (
+        ("namespaces", ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "true"]),
+        ("overlay file system", ["modprobe", "overlay"]),
+    ):
+        if what == "overlay file system" and "overlay" in Path("/proc/filesystems").read_text():
+            continue
+        try:
+            runner.run(command)
+        except CommandError as error:
+            # A program that is missing is reported on its own, with its package.
+            if error.returncode != 127:
+                lacks.append(Lack(what=what, package=None, why=f"the kernel refuses: {error.stderr.strip()}"))
+    if not Path("/sys/fs/cgroup").is_dir() or not os.access("/sys/fs/cgroup", os.W_OK):
+        lacks.append(Lack(what="writable /sys/fs/cgroup", package=None, why="every host needs a cgroup of its own"))
+    return lacks
+
+
+def lacking_capabilities(status: str) -> list[str]:
+    """Capabilities absent from the effective set in the text of ``/proc/<pid>/status``."""
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def message(lacks: Sequence[Lack], *, root: bool) -> str:
+    """What to tell a user whose machine lacks `lacks`."""
+    lines = ["This machine cannot run local hosts (provider nspawn) yet; it lacks:"]
+    lines += [f"  {lack.what}: {lack.why}" for lack in lacks]
+    packages = sorted({lack.package for lack in lacks if lack.package})
+    become = "" if root else "sudo "
+    if packages:
+        lines.append(f"Run: {become}apt-get install -y --no-install-recommends {' '.join(packages)}")
+    if any(lack.what == "root" for lack in lacks):
+        lines.append("Run enos_crdb as root, for example with sudo.")
+    if any(lack.package is None and lack.what != "root" for lack in lacks):
+        lines.append("Nothing that can be installed changes this.")
+    lines.append(ALTERNATIVES)
+    return "\n".join(lines)
+
+
+def install(runner: Runner, *, suite: str, notify: Callable[[str], None]) -> None:
+    """Install what is missing when that is possible. Raises `PrerequisiteError` when it is not."""
+    lacks = missing(runner, suite=suite)
+    packages = sorted({lack.package for lack in lacks if lack.package})
+    if not lacks:
+        return
+    root = os.geteuid() == 0
+    if any(lack.package is None for lack in lacks) or not root or shutil.which("apt-get") is None:
+        raise PrerequisiteError(message(lacks, root=root))
+    notify(f"installing Debian packages this machine lacks for local hosts: {', '.join(packages)}")
+    try:
+        _apt_install(runner, packages)
+    except CommandError as error:
+        raise PrerequisiteError(f"{message(lacks, root=root)}\nTrying that failed: {error}") from error
+    remaining = missing(runner, suite=suite)
+    if remaining:
+        raise PrerequisiteError(message(remaining, root=root))
+
+
+def _apt_install(runner: Runner, packages: Sequence[str]) -> None:
+    environment: Mapping[str, str] = {"DEBIAN_FRONTEND": "noninteractive"}
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if runner.run(command, env=environment, check=False).returncode != 0:
+        # A fresh machine has no lists, or old ones.
+        runner.run(["apt-get", "update"], env=environment)
+        runner.run(command, env=environment)

@@ -1,0 +1,255 @@
+"""EnOSlib provider of local hosts: systemd-nspawn containers of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from enoslib.infra.provider import Provider
+from enoslib.objects import DefaultNetwork, Networks, Roles
+from enoslib.objects import Host as EnoslibHost
+
+from enos_crdb import model
+from enos_crdb.command import Runner
+from enos_crdb.errors import ProviderError
+from enos_crdb.providers.nspawn import image, network, prerequisites
+from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
+from enos_crdb.providers.nspawn.fleet import Fleet
+from enos_crdb.providers.nspawn.image import Cache
+from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan, refuse_difference
+from enos_crdb.providers.nspawn.prerequisites import Lack
+from enos_crdb.providers.nspawn.suite import Source, choose_suite, own_sources, parse_os_release, suite_sources
+
+
+class NspawnNetwork(DefaultNetwork):  # type: ignore[misc]  # EnOSlib has no types
+    """A network of local hosts; EnOSlib compares networks by class."""
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
+    """Local hosts of one deployment.
+
+    ``state_dir`` belongs to the deployment and holds its hosts' files; ``cache_dir`` is shared by the deployments
+    of this machine. ``notify`` gets a line for a user now and then. ``read_only_binds`` maps directories of this
+    machine to where hosts see them.
+    """
+
+    def __init__(
+        self,
+        conf: Configuration,
+        *,
+        state_dir: Path,
+        cache_dir: Path,
+        runner: Runner,
+        notify: Callable[[str], None] = _silent,
+        read_only_binds: Mapping[Path, str] | None = None,
+    ) -> None:
+        super().__init__(conf, name="nspawn")
+        self._conf = conf
+        self._runner = runner
+        self._notify = notify
+        self._binds = dict(read_only_binds or {})
+        self._state_dir = state_dir.resolve()
+        self._cache = Cache(cache_dir.resolve())
+        self._fleet = self._fleet_in(self._state_dir)
+
+    def _fleet_in(self, directory: Path) -> Fleet:
+        return Fleet(
+            directory, cache=self._cache, runner=self._runner, notify=self._notify, read_only_binds=self._binds
+        )
+
+    @property
+    def suite(self) -> str:
+        """Debian or Ubuntu suite of the hosts."""
+        file = Path("/etc/os-release")
+        release = parse_os_release(file.read_text()) if file.exists() else {}
+        return choose_suite(self._conf.suite, release)
+
+    def _sources(self) -> list[Source]:
+        return suite_sources(self.suite, self._conf.mirror, own_sources(Path("/etc/apt")))
+
+    # This machine
+
+    def missing(self) -> list[Lack]:
+        """What this machine lacks for local hosts."""
+        return prerequisites.missing(self._runner, suite=self.suite)
+
+    def prepare(self) -> None:
+        """Install what this machine lacks and build the base image if it is not cached.
+
+        Raises `PrerequisiteError`, `ProviderError`.
+        """
+        prerequisites.install(self._runner, suite=self.suite, notify=self._notify)
+        image.refuse_odd_path(self._cache.directory)
+        image.ensure(
+            self._runner, self._cache, suite=self.suite, sources=self._sources(), notify=self._notify
+        )
+
+    # Layers
+
+    def layer_exists(self, key: str) -> bool:
+        """Is there a layer `key` to boot from, made on the base image hosts get now?"""
+        return self._cache.layer(image.image_name(self.suite), key).is_dir()
+
+    @contextmanager
+    def building(self, keys: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, model.Host]]:
+        """Boot a throw-away host per missing layer, to be provisioned in the with-block; then freeze them.
+
+        `keys` maps a layer's key to the roles of its builder. Nothing is kept of a block that raises, but what
+        was downloaded.
+        """
+        wanted = {key: roles for key, roles in keys.items() if not self.layer_exists(key)}
+        if not wanted:
+            yield {}
+            return
+        self.prepare()
+        fleet = self._fleet_in(self._state_dir / "builders")
+        fleet.down()
+        requests = [HostRequest(name=f"builder-{n}", roles=roles) for n, roles in enumerate(wanted.values(), 1)]
+        trees = self._cache.directory / "layers" / f".building-{self._state_dir.name}"
+        deployment = fleet.plan(requests, suite=self.suite, cidrs={}, trees=trees)
+        try:
+            fleet.up(deployment, sources=self._sources(), volatile=True)
+            hosts = zip(wanted, deployment.hosts, strict=True)
+            yield {key: self._host(fleet, host) for key, host in hosts}
+            fleet.stop(deployment, [host.name for host in deployment.hosts])
+            fleet.freeze(deployment, list(wanted))
+        finally:
+            fleet.harvest(deployment)
+            fleet.down()
+
+    # EnOSlib's contract
+
+    def init(
+        self, force_deploy: bool = False, start_time: int | None = None, **kwargs: Any
+    ) -> tuple[Roles, Networks]:
+        """Boot what does not run. Called again, it gives the same names and addresses."""
+        if force_deploy:
+            self.destroy()
+        deployment = self._up()
+        roles, networks = Roles(), Networks()
+        for plan in deployment.hosts:
+            host = self._host(self._fleet, plan)
+            # One object for all its roles: EnOSlib tells hosts apart by what they carry.
+            shared = EnoslibHost(
+                host.address, alias=host.name, user=host.user, keyfile=host.keyfile, extra=dict(host.variables)
+            )
+            roles.add_one(shared, list(host.roles))
+        for net in self._networks(deployment):
+            networks.add_one(NspawnNetwork(net.cidr, gateway=net.gateway), [net.name])
+        return roles, networks
+
+    def _up(self) -> Deployment:
+        self.prepare()
+        deployment = self._fleet.load()
+        if deployment is None:
+            deployment = self._fleet.plan(self._conf.machines, suite=self.suite, cidrs=self._conf.cidrs)
+        refuse_difference(deployment, self._conf)
+        self._fleet.up(deployment, sources=self._sources())
+        return deployment
+
+    def acquire(self) -> model.Resources:
+        """`init`, in our own values: hosts in the order of the configuration."""
+        deployment = self._up()
+        return model.Resources(
+            hosts=tuple(self._host(self._fleet, host) for host in deployment.hosts),
+            networks=self._networks(deployment),
+        )
+
+    def destroy(self, wait: bool = False, **kwargs: Any) -> None:
+        """Leave nothing of the deployment, from its state file alone; also half-way, also twice."""
+        self._fleet_in(self._state_dir / "builders").down()
+        self._fleet.down()
+
+    def async_init(self, **kwargs: Any) -> None:
+        self.init(**kwargs)
+
+    def is_created(self) -> bool:
+        return self._fleet.load() is not None
+
+    def offset_walltime(self, offset: int) -> None:
+        """Local hosts are ours as long as we want."""
+
+    def test_slot(self, start_time: int, end_time: int) -> bool:
+        return True
+
+    def set_reservation(self, timestamp: int) -> None:
+        """There is nothing to reserve."""
+
+    # One host
+
+    def stop_host(self, name: str) -> None:
+        """Shut a host down in order."""
+        self._fleet.stop(self._deployment(), [name])
+
+    def kill_host(self, name: str) -> None:
+        """Pull a host's plug: SIGKILL for each of its processes."""
+        self._fleet.kill(self._deployment(), name)
+
+    def start_host(self, name: str) -> None:
+        """Boot a stopped host, with the files and the addresses it had."""
+        self._fleet.start(self._deployment(), name)
+
+    def running(self, name: str) -> bool:
+        return self._fleet.running(self._deployment(), name)
+
+    def cut_host(self, name: str, network_name: str = "database") -> None:
+        """Lose all packets of the host on a network; its interface stays up, as behind a dead switch."""
+        deployment = self._deployment()
+        network.cut(self._runner, deployment, deployment.host(name), _known(network_name))
+
+    def heal_host(self, name: str, network_name: str = "database") -> None:
+        """Undo `cut_host`."""
+        deployment = self._deployment()
+        network.heal(self._runner, deployment, deployment.host(name), _known(network_name))
+
+    def ssh_command(self, name: str) -> list[str]:
+        """Command line that reaches the host; a remote command may follow."""
+        return self._fleet.ssh_command(self._deployment().host(name))
+
+    def namespace(self, name: str) -> str:
+        """Name of the host's network namespace, for `ip netns exec`."""
+        deployment = self._deployment()
+        return deployment.machine(deployment.host(name))
+
+    @property
+    def control_path_dir(self) -> Path:
+        """Where Ansible's ssh control sockets must go, so that `destroy` ends the connections."""
+        return network.runtime_directory(self._deployment()) / "cp"
+
+    def _deployment(self) -> Deployment:
+        deployment = self._fleet.load()
+        if deployment is None:
+            raise ProviderError(f"There are no local hosts in {self._state_dir}. Deploy first.")
+        return deployment
+
+    def _host(self, fleet: Fleet, host: HostPlan) -> model.Host:
+        return model.Host(
+            name=host.name,
+            roles=host.roles,
+            address=host.address,
+            addresses=dict(host.addresses),
+            site=host.site,
+            keyfile=str(fleet.keyfile),
+            variables={
+                "ansible_python_interpreter": "/usr/bin/python3",
+                "ansible_ssh_common_args": " ".join(fleet.ssh_options()),
+            },
+        )
+
+    def _networks(self, deployment: Deployment) -> tuple[model.Network, ...]:
+        gateways = {"control": deployment.gateway}
+        return tuple(
+            model.Network(name=name, cidr=deployment.cidrs[name], gateway=gateways.get(name)) for name in NETWORKS
+        )
+
+
+def _known(network_name: str) -> str:
+    if network_name not in NETWORKS:
+        raise ProviderError(f"Local hosts have no network '{network_name}', only {' and '.join(NETWORKS)}.")
+    return network_name

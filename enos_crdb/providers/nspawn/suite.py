@@ -1,0 +1,162 @@
+"""Which Debian or Ubuntu the hosts run, and where its packages come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enos_crdb.errors import ConfigurationError
+from enos_crdb.providers.nspawn.urls import reachable
+
+DEBIAN = ("bookworm", "trixie")
+UBUNTU = ("noble",)
+DEFAULT_SUITE = "bookworm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A line of apt's sources."""
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+    trusted: bool = False
+
+
+def is_ubuntu(suite: str) -> bool:
+    return suite in UBUNTU
+
+
+def choose_suite(asked: str | None, os_release: Mapping[str, str]) -> str:
+    """`asked`, or this machine's own where hosts are known to work with it, or Debian 12.
+
+    Raises `ConfigurationError` for a suite that is not supported.
+    """
+    supported = (*DEBIAN, *UBUNTU)
+    if asked is not None and asked not in supported:
+        raise ConfigurationError(
+            f"nspawn.suite: '{asked}' is not supported for local hosts. Allowed: {', '.join(supported)}."
+        )
+    own = os_release.get("VERSION_CODENAME", "")
+    return asked or (own if own in supported else DEFAULT_SUITE)
+
+
+def parse_os_release(content: str) -> dict[str, str]:
+    pairs = (line.partition("=") for line in content.splitlines() if "=" in line)
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+
+
+def suite_sources(suite: str, mirror: str | None, own: Iterable[Source]) -> list[Source]:
+    """Sources of the hosts: this machine's for the suite, or the distribution's public ones.
+
+    With `mirror`, that one replaces the main archive; updates and security fixes keep their places.
+    """
+    sources = [source for source in own if source.suite in _names(suite)] or _public(suite)
+    if mirror is None:
+        return sources
+    main = {source.uri for source in sources if source.suite == suite}
+    replaced = [
+        Source(uri=mirror, suite=source.suite, components=source.components, trusted=source.trusted)
+        if source.uri in main
+        else source
+        for source in sources
+    ]
+    return list(dict.fromkeys(replaced))
+
+
+def _names(suite: str) -> tuple[str, ...]:
+    return (suite, f"{suite}-updates", f"{suite}-security")
+
+
+def _public(suite: str) -> list[Source]:
+    if is_ubuntu(suite):
+        main, security = "http://archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu"
+        components: tuple[str, ...] = ("main", "universe")
+    else:
+        main, security = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
+        components = ("main",)
+    uris = (main, main, security)
+    return [
+        Source(uri=uri, suite=name, components=components) for uri, name in zip(uris, _names(suite), strict=True)
+    ]
+
+
+def own_sources(etc_apt: Path) -> list[Source]:
+    """The archives of Debian and Ubuntu this machine uses; those of third parties are left out."""
+    found: list[Source] = []
+    lists = [etc_apt / "sources.list", *sorted((etc_apt / "sources.list.d").glob("*.list"))]
+    for file in lists:
+        if file.is_file():
+            found += parse_list(file.read_text(errors="replace"))
+    for file in sorted((etc_apt / "sources.list.d").glob("*.sources")):
+        found += parse_deb822(file.read_text(errors="replace"))
+    return list(dict.fromkeys(found))
+
+
+def parse_list(content: str) -> list[Source]:
+    """Sources of the one-line format."""
+    found = []
+    for line in content.splitlines():
+        matched = re.match(r"^\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+([^#]+)", line)
+        if matched:
+            options = dict(word.partition("=")[::2] for word in (matched[1] or "").split())
+            found += _sources(
+                uris=[matched[2]],
+                suites=[matched[3]],
+                components=matched[4].split(),
+                signed_by=options.get("signed-by", ""),
+                trusted=options.get("trusted", ""),
+            )
+    return found
+
+
+def parse_deb822(content: str) -> list[Source]:
+    """Sources of the ``.sources`` format."""
+    found = []
+    text = "\n".join(line for line in content.splitlines() if not line.startswith("#"))
+    for stanza in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        last = ""
+        for line in stanza.splitlines():
+            if line[:1].isspace():
+                fields[last] = f"{fields.get(last, '')} {line.strip()}"
+            elif ":" in line:
+                last, _, value = line.partition(":")
+                last = last.strip().lower()
+                fields[last] = value.strip()
+        if fields.get("enabled", "yes").lower() != "no" and "deb" in fields.get("types", "").split():
+            found += _sources(
+                uris=fields.get("uris", "").split(),
+                suites=fields.get("suites", "").split(),
+                components=fields.get("components", "").split(),
+                signed_by=fields.get("signed-by", ""),
+                trusted=fields.get("trusted", ""),
+            )
+    return found
+
+
+def _sources(
+    *, uris: Sequence[str], suites: Sequence[str], components: Sequence[str], signed_by: str, trusted: str
+) -> list[Source]:
+    # The hosts have the distribution's own keys only; whoever signs with another is a third party.
+    if signed_by and not re.search(r"(debian|ubuntu)-archive|ubuntu-keyring|debian-keyring", signed_by):
+        return []
+    if "main" not in components or any(not uri.startswith(("http://", "https://")) for uri in uris):
+        return []
+    kept = tuple(word for word in components if word in ("main", "universe"))
+    return [
+        Source(uri=uri.rstrip("/"), suite=suite.rstrip("/"), components=kept, trusted=trusted.lower() == "yes")
+        for uri in uris
+        for suite in suites
+    ]
+
+
+def format_sources(sources: Iterable[Source], gateway: str) -> str:
+    """``/etc/apt/sources.list`` of a host."""
+    return "".join(
+        f"deb {'[trusted=yes] ' if source.trusted else ''}{reachable(source.uri, gateway)} "
+        f"{source.suite} {' '.join(source.components)}\n"
+        for source in sources
+    )
