@@ -74,7 +74,7 @@ def _say(item: Any, path: tuple[str, ...], owner: type[Section] | None) -> str:
     if item["loc"] and item["loc"][-1] in SCALARS:
         return f"expected a single value (text, number, true or false), found {_found(value)}."
     if kind in EXPECTED:
-        return f"expected {EXPECTED[kind]}, found {_found(value)}.{_remedy(kind, value)}"
+        return f"expected {EXPECTED[kind]}, found {_found(value)}.{_remedy(kind, value, owner, path)}"
     if kind in BOUNDS:
         bound, words = BOUNDS[kind]
         return f"{words} {context[bound]:g}, found {_found(value)}."
@@ -113,8 +113,11 @@ def _found(value: Any) -> str:
     return textwrap.shorten(repr(value) if isinstance(value, str | int | float) else repr(str(value)), 80)
 
 
-def _remedy(kind: str, value: Any) -> str:
+def _remedy(kind: str, value: Any, owner: type[Section] | None, path: tuple[str, ...]) -> str:
     if value is None:
+        field = owner.model_fields.get(path[-1]) if owner else None
+        if field is None or field.is_required():
+            return ""
         return " Leave the key out to have the default."
     if kind == "string_type" and not isinstance(value, Mapping | list):
         return " Put it in quotes."

@@ -74,7 +74,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except RecursionError:
         raise ConfigurationError(f"{path}: not valid YAML: nested too deeply.") from None
     if not isinstance(document, dict):
-        found = "nothing" if document is None else f"a {type(document).__name__}"
+        found = {type(None): "nothing", list: "a list"}.get(type(document), "a single value")
         raise ConfigurationError(f"{path}: expected a mapping of sections (name, provider, ...), found {found}.")
     return document, {key: f"{path}:{line}" for key, line in lines.items()}
 
@@ -92,20 +92,25 @@ def _parse(text: str) -> tuple[Any, dict[str, int]]:
         node = loader.get_single_node()
         if node is None:
             return None, {}
-        lines = dict(_lines(node, (), set()))
+        lines = dict(_lines(node, (), {}))
         return loader.construct_document(node), lines
     finally:
         loader.dispose()
 
 
-def _lines(node: yaml.Node, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, int]]:
-    if id(node) in seen:  # an alias: possibly of a mapping that contains it
+def _lines(node: yaml.Node, path: tuple[str, ...], seen: dict[int, bool]) -> Iterator[tuple[str, int]]:
+    """``seen`` tells of each node whether it is being walked (true) or was walked before (aliases are walked once)."""
+    if seen.get(id(node)):
+        problem = "an alias stands inside the value that it repeats"
+        raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+    if id(node) in seen:
         return
-    seen.add(id(node))
+    seen[id(node)] = True
     for key, line, value in _entries(node):
         below = (*path, key)
         yield ".".join(below), line + 1
         yield from _lines(value, below, seen)
+    seen[id(node)] = False
 
 
 def _entries(node: yaml.Node) -> list[tuple[str, int, yaml.Node]]:
@@ -132,7 +137,10 @@ def _apply(document: dict[str, Any], override: str, places: dict[str, str]) -> N
     try:
         value, _ = _parse(text)
     except (yaml.YAMLError, RecursionError):
-        raise ConfigurationError(f"--set {override}: the value is not valid YAML.") from None
+        raise ConfigurationError(
+            f"--set {override}: the value is not valid YAML; text with special characters needs double quotes, "
+            f"inside single ones: --set '{dotted}=\"...\"'."
+        ) from None
     target: Any = document
     for part in path[:-1]:
         target = _descend(target, part, override)
