@@ -6,6 +6,7 @@ ours: the plugin and the display meet in this list.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -40,3 +41,12 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def phase(name: str, title: str) -> Iterator[None]:
+    """Announce that a phase begins and, unless it raises, that it ended and how long it took (seconds)."""
+    publish(Event(kind="phase", text=title, data={"name": name}))
+    started = time.monotonic()
+    yield
+    publish(Event(kind="phase-done", text=title, data={"name": name, "seconds": time.monotonic() - started}))

@@ -66,7 +66,7 @@ class Networks(Section):
 class Nspawn(Section):
     """Local hosts: systemd-nspawn containers of this machine (root needed)."""
 
-    suite: str | None = Field(default=None, pattern=r"^[a-z]+$")
+    suite: Literal["bookworm", "trixie", "noble"] | None = None
     """Debian or Ubuntu suite of the hosts; by default the machine's own, or bookworm."""
     mirror: str | None = None
     """Package mirror for the base image; by default the machine's own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,6 +11,9 @@ from enos_crdb.model import Host, Resources
 from enos_crdb.providers import Request, host_names
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest, NetworkRequest
 from enos_crdb.providers.nspawn.provider import Nspawn
+
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13", "noble": "3.12"}
+"""Version of Python that each suite ships; wheels are downloaded for it before a host exists."""
 
 
 class LocalHosts:
@@ -22,6 +26,18 @@ class LocalHosts:
     @property
     def control_path_dir(self) -> Path:
         return self._nspawn.control_path_dir
+
+    @property
+    def host_suite(self) -> str:
+        return self._nspawn.suite
+
+    @property
+    def host_python(self) -> str:
+        return PYTHONS[self.host_suite]
+
+    @property
+    def host_machine(self) -> str:
+        return platform.machine()
 
     @property
     def nspawn(self) -> Nspawn:

@@ -1,0 +1,230 @@
+"""The commands. Each one parses, opens what it needs, calls, and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+import enos_crdb
+from enos_crdb import config, shipped
+from enos_crdb.cli import show
+from enos_crdb.cli.session import Session
+from enos_crdb.errors import ConfigurationError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+env_option = click.option(
+    "--env",
+    "file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The experiment file (YAML); `enos_crdb configs` lists those that are shipped.",
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Replace a value of the file, for instance --set database.max_connections=200.",
+)
+
+
+def bench_options(command: F) -> F:
+    """Options that replace values of the ``bench`` section."""
+    for option in reversed(
+        (
+            click.option("--scenario", "scenarios", multiple=True, help="A scenario (repeatable); default: the file's."),
+            click.option("--times", type=int, help="Iterations of each scenario."),
+            click.option("--concurrency", type=int, help="Iterations in flight at once."),
+            click.option("--load", type=click.Choice(["light", "heavy"]), help="One Rally, or one per Keystone host."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(enos_crdb.__version__, prog_name="enos_crdb")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    envvar="ENOS_CRDB_RESULTS",
+    show_default=True,
+    help="Where deployments and runs are stored.",
+)
+@click.option(
+    "--deployment",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A deployment's directory; by default the current one of --results.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show what each Ansible task answered.")
+@click.pass_context
+def cli(context: click.Context, results: Path, deployment: Path | None, verbose: bool) -> None:
+    """Deploy OpenStack Keystone on a SQL database, benchmark it with Rally, and keep the numbers."""
+    context.obj = Session(
+        results=results, directory=deployment, verbose=verbose, console=Console(highlight=False, soft_wrap=False)
+    )
+
+
+@cli.command()
+@env_option
+@set_option
+@click.option("--dry-run", is_flag=True, help="Print what would be done; touch nothing.")
+@click.option("--phase", "only", help="Do only this step of the deployment again (see --dry-run for their names).")
+@click.pass_obj
+def deploy(session: Session, file: Path, overrides: tuple[str, ...], dry_run: bool, only: str | None) -> None:
+    """Get hosts, install the database, Keystone and Rally on them. Continues what was interrupted."""
+    configuration = config.load(file, overrides)
+    if dry_run:
+        show.plan(session.console, configuration)
+        return
+    session.deploy(configuration, only=only)
+
+
+@cli.group()
+def bench() -> None:
+    """Measure."""
+
+
+@bench.command("keystone")
+@bench_options
+@set_option
+@click.pass_obj
+def bench_keystone(session: Session, overrides: tuple[str, ...], **options: Any) -> None:
+    """Run Rally's Keystone scenarios on the current deployment and keep the results as a new run."""
+    session.bench(session.bench_section(overrides, options))
+
+
+@cli.command()
+@env_option
+@set_option
+@bench_options
+@click.pass_obj
+def run(session: Session, file: Path, overrides: tuple[str, ...], **options: Any) -> None:
+    """Deploy, bench, collect and show the results, in one go."""
+    configuration = config.load(file, overrides)
+    section = session.bench_section((), options, configuration)
+    session.deploy(configuration, announce=False)
+    session.bench(section)
+
+
+@cli.command()
+@click.argument("run", required=False, default="")
+@click.pass_obj
+def collect(session: Session, run: str) -> None:
+    """Bring logs, configurations and versions back from the hosts (again) into a run, by default the last."""
+    session.collect(run)
+
+
+@cli.command()
+@click.argument("run", required=False, default="")
+@click.pass_obj
+def report(session: Session, run: str) -> None:
+    """Show the numbers of a run, by default the last, and write them to its summary.csv."""
+    session.report(run)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def info(session: Session, as_json: bool) -> None:
+    """Show the current deployment: hosts, endpoints, what is done, runs."""
+    facts = session.info()
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        show.facts(session.console, facts)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def ssh(session: Session, host: str, command: tuple[str, ...]) -> None:
+    """Open a shell on HOST, or run COMMAND there."""
+    sys.exit(session.ssh(host, command))
+
+
+@cli.command()
+@click.argument("host")
+@click.argument("unit", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Wait for more.")
+@click.option("-n", "--lines", type=int, default=200, show_default=True, help="How many lines, from the end.")
+@click.pass_obj
+def logs(session: Session, host: str, unit: str | None, follow: bool, lines: int) -> None:
+    """Show the journal of HOST, or of one systemd UNIT there."""
+    command = ["journalctl", "--no-pager", f"--lines={lines}"]
+    command += [f"--unit={unit}"] if unit else []
+    command += ["--follow"] if follow else []
+    sys.exit(session.ssh(host, command))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--region", help="The Keystone host to talk to; by default the first.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def openstack(session: Session, region: str | None, arguments: tuple[str, ...]) -> None:
+    """Run python-openstackclient as the administrator: enos_crdb openstack -- project list."""
+    sys.exit(session.openstack(arguments, region))
+
+
+@cli.command()
+@env_option
+@set_option
+@click.pass_obj
+def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
+    """Check an experiment file and what this machine lacks for it; touch nothing."""
+    configuration = config.load(file, overrides)
+    show.plan(session.console, configuration)
+    session.check(configuration)
+
+
+@cli.command()
+@click.option(
+    "--hosts",
+    type=click.Choice(["keep", "release"]),
+    default="release",
+    show_default=True,
+    help="`keep` removes the software and its data, but not the hosts.",
+)
+@click.pass_obj
+def destroy(session: Session, hosts: str) -> None:
+    """Give the hosts back. Runs and logs stay."""
+    session.destroy(keep_hosts=hosts == "keep")
+
+
+@cli.command()
+@click.pass_obj
+def scenarios(session: Session) -> None:
+    """List Rally's Keystone scenarios."""
+    show.scenarios(session.console)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of the experiment file (for editors)."""
+    from enos_crdb.reference import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@cli.command()
+@click.argument("name", required=False)
+def configs(name: str | None) -> None:
+    """List the experiment files that are shipped, or print the one called NAME."""
+    files = {path.name: path for path in sorted(shipped.directory("configs").glob("*.yaml"))}
+    if name is None:
+        for path in files.values():
+            click.echo(path)
+        return
+    try:
+        click.echo(files[name].read_text(encoding="utf-8"), nl=False)
+    except KeyError:
+        raise ConfigurationError(f"no experiment file called '{name}' is shipped; there are: {', '.join(files)}.") from None

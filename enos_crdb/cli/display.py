@@ -1,0 +1,120 @@
+"""Progress for a person: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from enos_crdb import events
+from enos_crdb.ansible import message_of
+from enos_crdb.model import Event
+
+
+class Display(Protocol):
+    """Shows events; used as a listener."""
+
+    def __call__(self, event: Event) -> None: ...
+
+
+class PlainDisplay:
+    """One line per phase, Ansible task and remark, with the seconds since the start."""
+
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        self._console = console
+        self._verbose = verbose
+        self._started = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        text = line(event, verbose=self._verbose)
+        if text:
+            elapsed = time.monotonic() - self._started
+            self._console.print(f"{elapsed:7.1f} s  {text}", soft_wrap=True, highlight=False)
+
+
+class LiveDisplay:
+    """A spinner with phase, Ansible task, hosts and elapsed time; what is done scrolls above it."""
+
+    def __init__(self, console: Console, progress: Progress, *, verbose: bool = False) -> None:
+        self._console = console
+        self._progress = progress
+        self._verbose = verbose
+        self._current: TaskID | None = None
+        self._hosts: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        match event.kind:
+            case "phase":
+                self._drop()
+                self._current = self._progress.add_task(escape(event.text), total=1.0, detail="")
+            case "phase-done":
+                self._drop()
+            case "task":
+                self._hosts = set()
+                self._detail(event.text)
+            case "ok" | "changed" | "skipped" | "retry" if event.host:
+                self._hosts.add(event.host)
+                self._detail(f"{event.text}  {', '.join(sorted(self._hosts))}")
+            case "progress":
+                self._detail(event.text)
+        text = line(event, verbose=self._verbose)
+        if text and event.kind not in ("phase", "task", "progress"):
+            self._console.print(text, highlight=False)
+
+    def _detail(self, text: str) -> None:
+        if self._current is not None:
+            self._progress.update(self._current, detail=escape(text))
+
+    def _drop(self) -> None:
+        if self._current is not None:
+            self._progress.remove_task(self._current)
+            self._current = None
+
+
+def line(event: Event, *, verbose: bool = False) -> str:
+    """`event` as one line of rich markup, or nothing when it is not worth one."""
+    text = escape(event.text)
+    match event.kind:
+        case "phase":
+            return f"[bold]{text}[/bold]"
+        case "phase-done":
+            return f"[green]✓[/green] {text} [dim]{event.data['seconds']:.1f} s[/dim]"
+        case "task":
+            return f"  [dim]{text}[/dim]"
+        case "note":
+            return f"  {text}"
+        case "progress":
+            return f"  [dim]{text}[/dim]"
+        case "warning":
+            return f"  [yellow]warning:[/yellow] {text}"
+        case "failed" | "unreachable":
+            return f"  [red]{event.kind}[/red] {event.host}: {text}"
+        case "changed" | "ok" if verbose:
+            detail = escape(message_of(event.data)) if event.kind == "changed" else ""
+            return f"    {event.kind} {event.host} {'' if detail.startswith('no message') else detail}".rstrip()
+    return ""
+
+
+@contextmanager
+def showing(console: Console, *, verbose: bool = False) -> Iterator[None]:
+    """Show events inside the block: live on a terminal, else as plain lines."""
+    if not console.is_terminal:
+        with events.listening(PlainDisplay(console, verbose=verbose)):
+            yield
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("[bold]{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+    )
+    with (
+        Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress,
+        events.listening(LiveDisplay(console, progress, verbose=verbose)),
+    ):
+        yield

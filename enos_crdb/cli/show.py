@@ -1,0 +1,138 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from enos_crdb import inventory
+from enos_crdb.config import Configuration
+from enos_crdb.errors import PrerequisiteError
+from enos_crdb.phases.context import Context
+from enos_crdb.providers import host_names
+from enos_crdb.store import Deployment
+
+
+def plan(console: Console, configuration: Configuration) -> None:
+    """Hosts, software and steps of a deployment, without touching anything."""
+    from enos_crdb.phases.deploy import STEPS
+
+    table = Table(title=f"{configuration.name} on {configuration.provider}", title_justify="left")
+    for heading in ("host", "roles", "site", "cpus", "memory"):
+        table.add_column(heading)
+    for name, index in host_names(configuration):
+        group = configuration.machines[index]
+        memory = f"{group.memory_mb} MB" if group.memory_mb else "no limit"
+        cpus = f"{group.cpus:g}" if group.cpus else "no limit"
+        table.add_row(name, ", ".join(group.roles), group.site, cpus, memory)
+    console.print(table)
+    for label, text in inventory.describe(configuration):
+        console.print(f"{label + ':':10} {escape(text)}", soft_wrap=True)
+    console.print("steps:     " + ", ".join(step.name for step in STEPS))
+
+
+def problems(console: Console, found: Sequence[str]) -> None:
+    """What this machine lacks. Raises `PrerequisiteError` when it lacks anything."""
+    if found:
+        raise PrerequisiteError("this machine is not ready for the configuration:\n" + "\n".join(f"- {p}" for p in found))
+    console.print("[green]✓[/green] the configuration is valid and this machine is ready for it")
+
+
+def deployed(console: Console, context: Context) -> None:
+    """Where things are, after `deploy`."""
+    facts(console, gather(context.deployment))
+
+
+def gather(deployment: Deployment) -> dict[str, Any]:
+    """What `info` tells of a deployment, as plain values."""
+    state = deployment.state
+    hosts = state.resources.hosts if state.resources else ()
+    return {
+        "deployment": str(deployment.directory),
+        "name": state.name,
+        "created_at": state.created_at,
+        "destroyed_at": state.destroyed_at,
+        "backend": state.configuration["database"]["backend"],
+        "release": state.configuration["openstack"]["release"],
+        "done": dict(state.done),
+        "hosts": [
+            {
+                "name": host.name,
+                "roles": list(host.roles),
+                "site": host.site,
+                "addresses": dict(host.addresses),
+                "endpoint": inventory.endpoint(host) if "keystone" in host.roles else None,
+                "layer": state.layers.get(host.name),
+            }
+            for host in hosts
+        ],
+        "files": [str(path) for path in sorted(deployment.directory.glob("*")) if path.name in ("openrc", "clouds.yaml")],
+        "runs": sorted(path.name for path in deployment.runs.glob("*")),
+    }
+
+
+def facts(console: Console, known: Mapping[str, Any]) -> None:
+    """`gather`'s values for a person."""
+    status = f"destroyed at {known['destroyed_at']}" if known["destroyed_at"] else _progress(known["done"])
+    console.print(f"[bold]{known['name']}[/bold]  {status}", soft_wrap=True)
+    console.print(f"  {known['deployment']}", soft_wrap=True)
+    console.print(f"  Keystone {known['release']} on {known['backend']}, created {known['created_at']}", soft_wrap=True)
+    if known["hosts"]:
+        table = Table()
+        for heading in ("host", "roles", "site", "control", "database", "Keystone"):
+            table.add_column(heading, overflow="fold")
+        for host in known["hosts"]:
+            addresses = host["addresses"]
+            table.add_row(
+                host["name"],
+                ", ".join(host["roles"]),
+                host["site"],
+                addresses.get("control", ""),
+                addresses.get("database", ""),
+                host["endpoint"] or "",
+            )
+        console.print(table)
+    for file in known["files"]:
+        console.print(f"  credentials: {file}", soft_wrap=True)
+    runs = known["runs"]
+    console.print(f"  runs: {', '.join(runs[-5:]) if runs else 'none yet; `enos_crdb bench keystone` makes one'}")
+
+
+def _progress(done: Mapping[str, Any]) -> str:
+    from enos_crdb.phases.deploy import STEPS
+
+    missing = [step.name for step in STEPS if step.name not in done]
+    if not missing:
+        return "[green]deployed[/green]"
+    return f"[yellow]incomplete[/yellow] (next step: {missing[0]}); `enos_crdb deploy` continues"
+
+
+def run(console: Console, directory: Path) -> str:
+    """Print the summary of a run, write its CSV, and return what failed (nothing when all went well)."""
+    from enos_crdb.summary import summarise, table, warnings, write_csv
+
+    summary = summarise(directory)
+    console.print(table(summary))
+    for warning in warnings(summary):
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+    console.print(f"Summary: {write_csv(summary, directory)}", soft_wrap=True)
+    return summary.failure
+
+
+def scenarios(console: Console) -> None:
+    """The catalogue of Rally scenarios."""
+    from enos_crdb import rally
+    from enos_crdb.config.bench import STUDY_2018
+
+    table = Table(caption="* the seven of the 2018 study, the default", caption_justify="left")
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("what an iteration does")
+    for scenario in rally.SCENARIOS.values():
+        star = " *" if scenario.name in STUDY_2018 else ""
+        table.add_row(scenario.name + star, scenario.description)
+    console.print(table)

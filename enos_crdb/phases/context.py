@@ -1,0 +1,101 @@
+"""What every phase needs: the configuration, the deployment's directory, and the doors to the world."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from enos_crdb import events, providers
+from enos_crdb.ansible import Ansible, EnoslibAnsible
+from enos_crdb.command import Runner, SubprocessRunner
+from enos_crdb.config import Configuration, check
+from enos_crdb.errors import StateError
+from enos_crdb.model import Resources
+from enos_crdb.providers import Provider
+from enos_crdb.store import Deployment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One deployment, opened. Tests put doubles in place of ``provider``, ``ansible`` and ``runner``."""
+
+    configuration: Configuration
+    deployment: Deployment
+    provider: Provider
+    ansible: Ansible
+    runner: Runner
+    cache: Path
+
+    @property
+    def resources(self) -> Resources:
+        """The hosts. Raises `StateError` when there are none yet."""
+        if self.deployment.state.destroyed_at:
+            raise StateError(
+                f"{self.deployment.directory.name} was destroyed at {self.deployment.state.destroyed_at}.\n"
+                "Its runs can still be read; `enos_crdb deploy --env FILE` makes a new deployment."
+            )
+        if self.deployment.state.resources is None:
+            raise StateError(
+                f"{self.deployment.directory.name} has no hosts yet: its deployment was interrupted.\n"
+                "Continue it with `enos_crdb deploy`."
+            )
+        return self.deployment.state.resources
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return self.deployment.secrets()
+
+    def require(self, step: str) -> None:
+        """Raise `StateError` unless the deployment step `step` is done."""
+        if step not in self.deployment.state.done:
+            raise StateError(
+                f"{self.deployment.directory.name} is not complete: step '{step}' was not reached.\n"
+                "Continue it with `enos_crdb deploy`."
+            )
+
+
+def open_context(deployment: Deployment, configuration: Configuration | None = None) -> Context:
+    """The context of `deployment` on real hosts; the configuration is the deployment's own unless given."""
+    configuration = configuration or check(
+        deployment.state.configuration, source=str(deployment.directory / "deployment.json")
+    )
+    cache = cache_directory()
+    runner = SubprocessRunner()
+    provider = providers.provide(
+        providers.Request(
+            configuration=configuration,
+            directory=deployment.directory,
+            cache=cache,
+            runner=runner,
+            notify=events.note,
+            read_only_binds={cache / "wheelhouse": "/srv/enos_crdb/wheelhouse"},
+        )
+    )
+    ansible = EnoslibAnsible(
+        logs=deployment.logs,
+        control_path_dir=provider.control_path_dir,
+        secrets=maskable(deployment.secrets().values()),
+    )
+    return Context(
+        configuration=configuration,
+        deployment=deployment,
+        provider=provider,
+        ansible=ansible,
+        runner=runner,
+        cache=cache,
+    )
+
+
+def maskable(values: Iterable[str]) -> tuple[str, ...]:
+    """Secrets worth masking: long enough not to be a word of every log line."""
+    return tuple(value for value in values if len(value) >= 8)
+
+
+def cache_directory() -> Path:
+    """Where base images, layers and wheels are kept: ``$ENOS_CRDB_CACHE``, or the user's cache directory."""
+    if chosen := os.environ.get("ENOS_CRDB_CACHE"):
+        return Path(chosen).resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).resolve() / "enos_crdb"

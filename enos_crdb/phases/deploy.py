@@ -1,0 +1,180 @@
+"""From an experiment file to a Keystone that answers: steps that are safe to repeat, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enos_crdb import events, inventory, software, wheelhouse
+from enos_crdb.config import Configuration
+from enos_crdb.errors import ConfigurationError
+from enos_crdb.model import Host
+from enos_crdb.phases.context import Context, open_context
+from enos_crdb.providers import LayeringProvider, host_names
+from enos_crdb.store import Deployment, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a deployment. ``needs_hosts``: it cannot be done alone before the hosts exist."""
+
+    name: str
+    title: str
+    act: Callable[[Context], None]
+    needs_hosts: bool = True
+
+
+def open_for_deploy(deployment: Deployment, configuration: Configuration) -> Context:
+    """Generate what secrets are missing, save the (possibly changed) configuration, and open the context."""
+    deployment.add_secrets(inventory.new_secrets())
+    deployment.save(configuration=configuration.model_dump(mode="json"))
+    return open_context(deployment, configuration)
+
+
+def deploy(context: Context, *, only: str | None = None) -> None:
+    """Do every step (or ``only`` one), recording each in the state file as it ends.
+
+    Raises `PrerequisiteError`, `ProviderError`, `DeploymentError`.
+    """
+    for step in STEPS:
+        if only in (None, step.name):
+            if step.needs_hosts:
+                _ = context.resources
+            started = time.monotonic()
+            with events.phase(step.name, step.title):
+                step.act(context)
+            context.deployment.mark_done(step.name, time.monotonic() - started)
+
+
+def check_step(name: str | None) -> None:
+    """Raise `ConfigurationError` when no step is called `name`."""
+    if name is not None and name not in {step.name for step in STEPS}:
+        known = ", ".join(step.name for step in STEPS)
+        raise ConfigurationError(f"--phase: there is no step '{name}' in a deployment; the steps are: {known}.")
+
+
+def unlike(deployed: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """The part of the configuration that differs and cannot be changed on a living deployment."""
+    fixed = ("name", "provider", "nspawn", "machines", "networks")
+    for key in fixed:
+        if deployed.get(key) != asked.get(key):
+            return key
+    if deployed["database"]["backend"] != asked["database"]["backend"]:
+        return "database.backend"
+    for key in ("installer", "release"):
+        if deployed["openstack"][key] != asked["openstack"][key]:
+            return f"openstack.{key}"
+    return None
+
+
+def prepare_machine(context: Context) -> None:
+    """Base image and wheelhouses, side by side: one waits for the disk, the other for the network."""
+    context.cache.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        image = pool.submit(context.provider.prepare)
+        wheels = pool.submit(_wheelhouses, context)
+        image.result()
+        wheels.result()
+
+
+def _wheelhouses(context: Context) -> dict[str, Path]:
+    return {
+        name: wheelhouse.ensure(
+            lock,
+            python_version=context.provider.host_python,
+            machine=context.provider.host_machine,
+            cache_dir=context.cache,
+            runner=context.runner,
+            notify=events.note,
+        )
+        for name, lock in inventory.locks(context.configuration).items()
+    }
+
+
+def build_layers(context: Context) -> None:
+    """Install each set of software once, on a host of its own, and keep the result for all hosts."""
+    provider = context.provider
+    if not context.configuration.nspawn.layers or not isinstance(provider, LayeringProvider):
+        return
+    wanted = _layers(context)
+    missing = {key: roles for key, roles in wanted.values() if not provider.layer_exists(key)}
+    if missing:
+        with provider.building(missing) as builders:
+            _install(context, tuple(builders.values()))
+    if context.deployment.state.resources is None:
+        context.deployment.save(layers={name: key for name, (key, _) in wanted.items()})
+
+
+def _layers(context: Context) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Host name -> (layer key, roles)."""
+    locks = tuple(inventory.locks(context.configuration).values())
+    found = {}
+    for name, index in host_names(context.configuration):
+        roles = tuple(context.configuration.machines[index].roles)
+        key = software.layer_key(context.configuration, roles, locks, context.provider.host_suite)
+        found[name] = (key, roles)
+    return found
+
+
+def acquire_hosts(context: Context) -> None:
+    """Start or reserve the hosts, and keep who they are."""
+    resources = context.provider.acquire(context.deployment.state.layers)
+    context.deployment.save(resources=resources)
+
+
+def install(context: Context) -> None:
+    """Install on the hosts that were not booted with everything installed."""
+    layers = context.deployment.state.layers
+    bare = tuple(host for host in context.resources.hosts if host.name not in layers)
+    if bare:
+        _install(context, bare)
+
+
+def _install(context: Context, hosts: tuple[Host, ...]) -> None:
+    houses = _wheelhouses(context)
+    context.ansible.run(
+        "install.yml", hosts, variables=inventory.install_variables(context.configuration, houses)
+    )
+
+
+def configure(playbook: str) -> Callable[[Context], None]:
+    """A step that runs one of the playbooks that configure the hosts."""
+
+    def act(context: Context) -> None:
+        configuration, resources, secrets = context.configuration, context.resources, context.secrets
+        context.ansible.run(
+            playbook,
+            resources.hosts,
+            variables=inventory.variables(configuration, resources, secrets),
+            host_variables=inventory.host_variables(configuration, resources, secrets),
+        )
+
+    return act
+
+
+def verify(context: Context) -> None:
+    """A token of every Keystone validates at every other; then leave the credentials for the user."""
+    configure("verify.yml")(context)
+    for name, text in inventory.credentials(context.resources, context.secrets).items():
+        write_text(context.deployment.directory / name, text)
+
+
+def problems(configuration: Configuration, context: Context) -> list[str]:
+    """What the provider lacks on this machine."""
+    return context.provider.problems()
+
+
+STEPS = (
+    Step(name="machine", title="Preparing this machine", act=prepare_machine, needs_hosts=False),
+    Step(name="layers", title="Installing the software once", act=build_layers, needs_hosts=False),
+    Step(name="hosts", title="Starting the hosts", act=acquire_hosts, needs_hosts=False),
+    Step(name="install", title="Installing on the hosts", act=install),
+    Step(name="database", title="Configuring the database", act=configure("database.yml")),
+    Step(name="keystone", title="Configuring Keystone", act=configure("keystone.yml")),
+    Step(name="rally", title="Configuring Rally", act=configure("rally.yml")),
+    Step(name="verify", title="Checking every Keystone against every other", act=verify),
+)

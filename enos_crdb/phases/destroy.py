@@ -1,0 +1,29 @@
+"""Give the hosts back, or only clean them."""
+
+from __future__ import annotations
+
+from enos_crdb import events
+from enos_crdb.backends import BACKENDS
+from enos_crdb.phases.context import Context
+from enos_crdb.store import now
+
+
+def destroy(context: Context, *, keep_hosts: bool) -> None:
+    """Release the hosts (or, with ``keep_hosts``, remove the software and its data from them).
+
+    Safe to repeat, and after a deployment that was interrupted anywhere. Runs, logs and the state file stay.
+    """
+    state = context.deployment.state
+    if keep_hosts:
+        with events.phase("remove", "Removing Keystone, the database and Rally from the hosts"):
+            context.ansible.run(
+                "remove.yml",
+                context.resources.hosts,
+                variables={"database_role": BACKENDS[context.configuration.database.backend].ansible_role},
+            )
+        # What was booted from a layer no longer equals it.
+        context.deployment.save(done={"hosts": state.done["hosts"]}, layers={})
+        return
+    with events.phase("destroy", "Giving the hosts back"):
+        context.provider.release()
+    context.deployment.save(destroyed_at=state.destroyed_at or now(), done={})

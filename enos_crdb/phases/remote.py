@@ -1,0 +1,31 @@
+"""Commands that a user runs on a host, on this terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from enos_crdb.errors import StateError
+from enos_crdb.model import Host
+from enos_crdb.phases.context import Context
+
+
+def ssh_command(context: Context, name: str, arguments: Sequence[str], *, terminal: bool = False) -> list[str]:
+    """The ssh command that runs `arguments` (or a shell) on the host called `name`."""
+    try:
+        host = context.resources.host(name)
+    except KeyError:
+        known = ", ".join(host.name for host in context.resources.hosts)
+        raise StateError(f"there is no host '{name}' in this deployment; there are: {known}.") from None
+    return [*ssh(host), *(["-t"] if terminal else []), "--", f"{host.user}@{host.address}", *map(shlex.quote, arguments)]
+
+
+def ssh(host: Host) -> list[str]:
+    """ssh and its options, without the destination. Host keys are those of throw-away machines: not kept."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10"]
+    command = ["ssh"]
+    for option in options:
+        command += ["-o", option]
+    command += ["-i", host.keyfile, "-o", "IdentitiesOnly=yes"] if host.keyfile else []
+    command += ["-p", str(host.port)] if host.port else []
+    return command

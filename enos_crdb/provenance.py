@@ -1,0 +1,56 @@
+"""What identifies a run and lets it be repeated: the code, the command, the machine it was driven from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import enos_crdb
+from enos_crdb.command import Runner
+from enos_crdb.errors import CommandError
+
+LIBRARIES = ("enoslib", "ansible-core", "execo", "pydantic", "rich", "pandas")
+
+
+def describe(runner: Runner) -> dict[str, Any]:
+    """Version and commit of enos_crdb (``dirty``: uncommitted changes), command line, machine, libraries."""
+    commit, dirty = _commit(runner)
+    return {
+        "enos_crdb": enos_crdb.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "machine": {
+            "kernel": platform.release(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "load_average": list(os.getloadavg()),
+        },
+        "libraries": {name: metadata.version(name) for name in LIBRARIES if _installed(name)},
+    }
+
+
+def _commit(runner: Runner) -> tuple[str | None, bool | None]:
+    """The commit that the code is at; None for an installation that is not a git checkout."""
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
+        return None, None
+    try:
+        commit = runner.run(["git", "rev-parse", "HEAD"], cwd=checkout).stdout.strip()
+        status = runner.run(["git", "status", "--porcelain"], cwd=checkout).stdout
+    except CommandError:  # no git on this machine, or a checkout of another user
+        return None, None
+    return commit, bool(status.strip())
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

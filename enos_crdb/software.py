@@ -1,0 +1,47 @@
+"""Which software a host gets, and the name of the prepared layer that holds it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from enos_crdb import shipped
+from enos_crdb.backends import BACKENDS
+from enos_crdb.config import Configuration
+
+INSTALLED_FROM = ("tasks/install.yml", "tasks/preflight.yml", "defaults", "vars", "files/install")
+"""The parts of an Ansible role that decide what its installation leaves on a host."""
+
+
+def ansible_roles(configuration: Configuration, roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The Ansible roles whose software a host with `roles` gets, in the order of installation."""
+    wanted: list[str] = []
+    if "database" in roles:
+        wanted += BACKENDS[configuration.database.backend].installs
+    if "keystone" in roles:
+        wanted += ["memcached", "keystone"]
+    if "rally" in roles:
+        wanted += ["rally"]
+    return tuple(wanted)
+
+
+def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple[Path, ...], suite: str) -> str:
+    """A name that changes whenever the installed software would: ``keystone-postgresql-2026.1-<12 hex>``."""
+    digest = hashlib.sha256()
+    wanted = ansible_roles(configuration, roles)
+    for name in wanted:
+        for path in _sources(shipped.directory("playbooks") / "roles" / name):
+            digest.update(f"{name} {path.name}\n".encode() + path.read_bytes())
+    for lock in locks:
+        digest.update(lock.read_bytes())
+    digest.update(f"{suite} {configuration.openstack.release}".encode())
+    labels = [name for name in wanted if name not in ("memcached", "mariadb") or "galera" not in wanted]
+    return f"{'-'.join(labels)}-{digest.hexdigest()[:12]}"
+
+
+def _sources(role: Path) -> list[Path]:
+    found: list[Path] = []
+    for part in INSTALLED_FROM:
+        path = role / part
+        found += [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+    return found

@@ -1,0 +1,160 @@
+"""Doubles we ship, so that a test (ours or yours) needs no hosts. What they show is never a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
+from enos_crdb.command import Completed
+from enos_crdb.config import Configuration
+from enos_crdb.errors import DeploymentError
+from enos_crdb.model import Host, Network, Resources, Sample
+from enos_crdb.providers import host_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """One playbook as it was asked for."""
+
+    playbook: str
+    hosts: tuple[str, ...]
+    variables: Mapping[str, Any]
+    host_variables: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(kw_only=True)
+class RecordingAnsible:
+    """An `Ansible` that runs nothing and remembers everything.
+
+    ``failures``: playbook -> what fails there. ``outputs``: playbook -> what its ``[output]`` tasks return,
+    by host. ``effect`` is called for each playbook (to write a file that a host would have sent).
+    """
+
+    failures: Mapping[str, tuple[TaskFailure, ...]] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    effect: Callable[[Played], None] = lambda played: None
+    played: list[Played] = field(default_factory=list)
+
+    def run(
+        self,
+        playbook: str,
+        hosts: Sequence[Host],
+        *,
+        variables: Mapping[str, Any] | None = None,
+        host_variables: Mapping[str, Mapping[str, Any]] | None = None,
+        tolerate: bool = False,
+    ) -> PlaybookResult:
+        names = tuple(host.name for host in hosts)
+        played = Played(playbook=playbook, hosts=names, variables=variables or {}, host_variables=host_variables or {})
+        self.played.append(played)
+        self.effect(played)
+        result = PlaybookResult(
+            playbook=playbook,
+            seconds=0.0,
+            changed=dict.fromkeys(names, 0),
+            failures=self.failures.get(playbook, ()),
+            log=Path("recorded.log"),
+            outputs=self.outputs.get(playbook, {}),
+        )
+        if result.failures and not tolerate:
+            raise DeploymentError(describe(result))
+        return result
+
+    @property
+    def playbooks(self) -> list[str]:
+        """Names of the playbooks, in order."""
+        return [played.playbook for played in self.played]
+
+
+@dataclass(kw_only=True)
+class FakeProvider:
+    """A `Provider` whose hosts do not exist; it counts what it is asked."""
+
+    configuration: Configuration
+    control_path_dir: Path = Path("/nonexistent")
+    host_suite: str = "bookworm"
+    host_python: str = "3.11"
+    host_machine: str = "x86_64"
+    lacking: tuple[str, ...] = ()
+    calls: list[str] = field(default_factory=list)
+
+    def problems(self) -> list[str]:
+        return list(self.lacking)
+
+    def prepare(self) -> None:
+        self.calls.append("prepare")
+
+    def acquire(self, layers: Mapping[str, str]) -> Resources:
+        self.calls.append("acquire")
+        return resources(self.configuration)
+
+    def release(self) -> None:
+        self.calls.append("release")
+
+
+@dataclass(kw_only=True)
+class RecordingRunner:
+    """A `Runner` that starts nothing. ``answers``: first words of a command -> what it prints."""
+
+    answers: Mapping[str, str] = field(default_factory=dict)
+    commands: list[tuple[str, ...]] = field(default_factory=list)
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout_s: float | None = None,
+        check: bool = True,
+    ) -> Completed:
+        self.commands.append(tuple(args))
+        line = " ".join(args)
+        stdout = next((answer for start, answer in self.answers.items() if line.startswith(start)), "")
+        return Completed(args=tuple(args), returncode=0, stdout=stdout, stderr="", seconds=0.0)
+
+
+def resources(configuration: Configuration) -> Resources:
+    """Hosts as a provider would give them for `configuration`: 10.0.1.11, 10.0.1.12... and 10.0.2.11..."""
+    hosts = []
+    for number, (name, index) in enumerate(host_names(configuration), start=11):
+        group = configuration.machines[index]
+        hosts.append(
+            Host(
+                name=name,
+                roles=tuple(group.roles),
+                address=f"10.0.1.{number}",
+                addresses={"control": f"10.0.1.{number}", "database": f"10.0.2.{number}"},
+                site=group.site,
+            )
+        )
+    networks = (
+        Network(name="control", cidr="10.0.1.0/24", gateway="10.0.1.1"),
+        Network(name="database", cidr="10.0.2.0/24"),
+    )
+    return Resources(hosts=tuple(hosts), networks=networks)
+
+
+def samples(
+    scenario: str, durations_s: Sequence[float], *, failed: Sequence[int] = (), client: str = "rally-1"
+) -> list[Sample]:
+    """One ``iteration`` sample per duration, one second apart; those whose index is in `failed` failed."""
+    return [
+        Sample(
+            run="run",
+            scenario=scenario,
+            client=client,
+            iteration=index,
+            metric="iteration",
+            value=duration,
+            unit="s",
+            started_at=1_700_000_000.0 + index,
+            outcome="failed" if index in failed else "ok",
+            error="ConnectFailure: refused" if index in failed else "",
+        )
+        for index, duration in enumerate(durations_s)
+    ]
