@@ -5,6 +5,7 @@ Without one, containers share ``/system.slice`` and remove each other's, and ser
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -225,10 +226,8 @@ def _pids(file: Path) -> set[int]:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _hierarchies() -> list[Path]:

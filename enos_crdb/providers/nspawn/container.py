@@ -91,6 +91,10 @@ def _identify(deployment: Deployment, host: HostPlan, root: Path) -> None:
 def unmount(runner: Runner, files: Tree, *, timeout_s: float = 5.0) -> None:
     """Take the host's tree down; lazily when something (an indexer, a shell) still looks at it."""
     deadline = time.monotonic() + timeout_s
+    if os.path.ismount(files.root):
+        seen = os.stat(files.root)
+        # nspawn's, which a killed one leaves there.
+        Path(f"/run/systemd/nspawn/locks/inode-{seen.st_dev}:{seen.st_ino}").unlink(missing_ok=True)
     while os.path.ismount(files.root):
         lazy = ["--lazy"] if time.monotonic() > deadline else []
         if runner.run(["umount", *lazy, str(files.root)], check=False).returncode != 0:

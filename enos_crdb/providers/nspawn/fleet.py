@@ -19,6 +19,7 @@ from enos_crdb.providers.nspawn.cgroup import Cgroups
 from enos_crdb.providers.nspawn.configuration import HostRequest
 from enos_crdb.providers.nspawn.image import Cache
 from enos_crdb.providers.nspawn.plan import (
+    NETWORKS,
     Deployment,
     HostPlan,
     choose_cidrs,
@@ -43,12 +44,14 @@ class Fleet:
         runner: Runner,
         notify: Notify,
         read_only_binds: Mapping[Path, str],
+        control: Path,
     ) -> None:
         self.directory = directory
         self._cache = cache
         self._runner = runner
         self._notify = notify
         self._binds = read_only_binds
+        self._control = control
         self._cgroups: Cgroups = cgroup.detect(runner)
 
     # State
@@ -123,7 +126,9 @@ class Fleet:
             self._prepare(deployment, sources)
         network.ensure(self._runner, deployment, asleep)
         for table in network.obstacles(self._runner, deployment):
-            self._notify(f"warning: the firewall table '{table}' drops forwarded packets; hosts may not reach the world")
+            self._notify(
+                f"warning: the firewall table '{table}' drops forwarded packets; hosts may not reach the world"
+            )
         cancelled = threading.Event()
         with ThreadPoolExecutor(max_workers=min(len(asleep), 16)) as pool:
             futures = [pool.submit(self._boot, deployment, host, volatile, cancelled.is_set) for host in asleep]
@@ -139,6 +144,7 @@ class Fleet:
         """What all hosts share; made anew when none of them runs, as this machine's settings may have changed."""
         self._refuse_collision(deployment)
         network.claim(deployment)
+        self._control.mkdir(mode=0o700, exist_ok=True)
         if deployment.tmpfs and not os.path.ismount(deployment.trees):
             deployment.trees.mkdir(parents=True, exist_ok=True)
             self._runner.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=80%", "tmpfs", str(deployment.trees)])
@@ -193,9 +199,7 @@ class Fleet:
                     ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "enos_crdb", "-f", str(keys / name)]
                 )
 
-    def _boot(
-        self, deployment: Deployment, host: HostPlan, volatile: bool, cancelled: Callable[[], bool]
-    ) -> None:
+    def _boot(self, deployment: Deployment, host: HostPlan, volatile: bool, cancelled: Callable[[], bool]) -> None:
         layers = [] if host.layer is None else [image.require(self._cache, deployment.image, host.layer)]
         base = self._cache.image(deployment.image)
         if not base.is_dir():
@@ -261,10 +265,16 @@ class Fleet:
                     self._notify(f"warning: {host.name} did not shut down in time and was killed")
 
     def _stop(self, deployment: Deployment, host: HostPlan) -> bool:
-        return container.stop(self._cgroups, deployment, host)
+        orderly = container.stop(self._cgroups, deployment, host)
+        # The network namespace stays, and would go on answering pings in the name of a host that is off.
+        network.cut(self._runner, deployment, host, NETWORKS)
+        return orderly
 
     def kill(self, deployment: Deployment, name: str) -> None:
-        container.kill(self._cgroups, deployment, deployment.host(name))
+        host = deployment.host(name)
+        # First: a host without power sends no goodbye to its peers, as the end of its processes would.
+        network.cut(self._runner, deployment, host, NETWORKS)
+        container.kill(self._cgroups, deployment, host)
 
     def running(self, deployment: Deployment, name: str) -> bool:
         return container.running(self._cgroups, deployment, deployment.host(name))
@@ -278,7 +288,7 @@ class Fleet:
             return
         if os.geteuid() != 0:
             raise PrerequisiteError("Local hosts can only be removed by root. Run the same command with sudo.")
-        network.close_ssh_masters(self._runner, deployment)
+        network.close_ssh_masters(self._runner, self._control)
         self.kill_all(deployment)
         with network.locked(network.RUN / "lock"):
             network.remove(self._runner, deployment)
@@ -287,8 +297,8 @@ class Fleet:
         if deployment.trees.exists():
             self._unmount_below(deployment.trees)
             shutil.rmtree(deployment.trees)
-        for directory in ("hosts", "ssh"):
-            shutil.rmtree(self.directory / directory, ignore_errors=True)
+        for directory in (self.directory / "hosts", self.directory / "ssh", self._control):
+            shutil.rmtree(directory, ignore_errors=True)
         self.state_file.unlink(missing_ok=True)
 
     def kill_all(self, deployment: Deployment) -> None:

@@ -18,17 +18,17 @@ RECIPE = 1
 """Part of the image's name: raise it when what is done to the image changes."""
 
 PACKAGES = (
-    "systemd systemd-sysv dbus openssh-server python3 python3-apt python3-venv sudo iproute2 iputils-ping "
-    "ca-certificates procps locales"
-).split()
+    "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,python3-venv,sudo,iproute2,iputils-ping,"
+    "ca-certificates,procps,locales"
+)
 
 # What would otherwise run, download or wait at a host's boot.
-_MASKED = (
-    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer "
-    "e2scrub_reap.service getty@.service console-getty.service systemd-networkd.service systemd-resolved.service "
-    "systemd-networkd-wait-online.service systemd-timesyncd.service systemd-firstboot.service "
-    "sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount tmp.mount ssh.socket"
-).split()
+_MASKED = """
+apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service
+getty@.service console-getty.service systemd-networkd.service systemd-networkd-wait-online.service
+systemd-resolved.service systemd-timesyncd.service systemd-firstboot.service ssh.socket
+sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount tmp.mount
+"""
 
 _DPKG = """\
 force-unsafe-io
@@ -40,13 +40,14 @@ path-include=/usr/share/doc/*/copyright
 """
 
 # What makes a host that host, or is of no use to another one.
-_NOT_IN_LAYER = (
-    "etc/hostname etc/machine-id etc/hosts etc/resolv.conf etc/environment etc/pip.conf etc/uv "
-    "etc/apt/sources.list etc/apt/apt.conf.d/90enos_crdb etc/apt/auth.conf etc/apt/auth.conf.d "
-    "etc/ssh/ssh_host_ed25519_key etc/ssh/ssh_host_ed25519_key.pub etc/ssh/sshd_config.d/00-enos_crdb.conf "
-    "root/.ssh root/.ansible root/.bash_history root/.cache var/lib/dbus/machine-id var/lib/systemd/random-seed "
-    "var/lib/private/systemd var/cache/apt tmp var/tmp run dev proc sys"
-).split()
+_NOT_IN_LAYER = """
+etc/hostname etc/machine-id etc/hosts etc/resolv.conf etc/environment etc/pip.conf etc/uv
+etc/apt/sources.list etc/apt/apt.conf.d/90enos_crdb etc/apt/auth.conf etc/apt/auth.conf.d
+etc/ssh/ssh_host_ed25519_key etc/ssh/ssh_host_ed25519_key.pub etc/ssh/sshd_config.d/00-enos_crdb.conf
+root/.ssh root/.ansible root/.bash_history root/.cache
+var/lib/dbus/machine-id var/lib/systemd/random-seed var/lib/private/systemd var/cache/apt
+tmp var/tmp run dev proc sys
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Cache:
 
 def image_name(suite: str) -> str:
     """Directory name of the base image: the suite and a digest of how it is made."""
-    recipe = repr((RECIPE, suite, PACKAGES, _MASKED, _DPKG, os.uname().machine))
+    recipe = "\n".join([str(RECIPE), suite, os.uname().machine, PACKAGES, _MASKED, _DPKG])
     return f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:10]}"
 
 
@@ -102,7 +103,7 @@ def ensure(
 
 
 def _bootstrap(runner: Runner, target: Path, *, suite: str, source: Source) -> float:
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}"]
     if is_ubuntu(suite):
         command.append("--components=main,universe")
     if source.trusted:
@@ -121,7 +122,7 @@ def _bootstrap(runner: Runner, target: Path, *, suite: str, source: Source) -> f
 
 def _configure(image: Path) -> None:
     """What every host shares and no setting of this machine changes."""
-    for unit in _MASKED:
+    for unit in _MASKED.split():
         link = image / "etc/systemd/system" / unit
         link.unlink(missing_ok=True)
         link.symlink_to("/dev/null")
@@ -144,11 +145,9 @@ def holds_overlay(runner: Runner, directory: Path) -> bool:
     probe = directory / f".probe-{os.getpid()}"
     for name in ("lower", "upper", "work", "merged"):
         (probe / name).mkdir(parents=True)
-    options = f"lowerdir=lower,upperdir=upper,workdir=work"
+    options = "lowerdir=lower,upperdir=upper,workdir=work"
     try:
-        done = runner.run(
-            ["mount", "-t", "overlay", "overlay", "-o", options, "merged"], cwd=probe, check=False
-        )
+        done = runner.run(["mount", "-t", "overlay", "overlay", "-o", options, "merged"], cwd=probe, check=False)
         if done.returncode == 0:
             runner.run(["umount", str(probe / "merged")])
         return done.returncode == 0
@@ -188,7 +187,7 @@ def harvest_packages(cache: Cache, suite: str, upper: Path) -> int:
 
 def freeze(runner: Runner, upper: Path, layer: Path) -> None:
     """Make the upper directory of a stopped host the layer `layer`; if another process was first, its stays."""
-    for name in _NOT_IN_LAYER:
+    for name in _NOT_IN_LAYER.split():
         path = upper / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import secrets
 import shutil
@@ -12,7 +13,6 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from enos_crdb.command import Runner
-from enos_crdb.errors import ProviderError
 from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan
 
 RUN = Path("/run/enos_crdb")
@@ -32,8 +32,12 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def runtime_directory(deployment: Deployment) -> Path:
-    """Short on purpose: the path of a socket has at most 107 characters."""
     return RUN / deployment.prefix
+
+
+def control_directory(state_dir: Path) -> Path:
+    """Where ssh's control sockets of a deployment go: short, as the path of a socket has at most 107 characters."""
+    return RUN / f"cp-{hashlib.sha256(str(state_dir).encode()).hexdigest()[:8]}"
 
 
 def new_id() -> str:
@@ -48,7 +52,6 @@ def claim(deployment: Deployment) -> None:
     """Tell other deployments which subnets are taken: the database network has no trace in the routes."""
     directory = runtime_directory(deployment)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (directory / "cp").mkdir(mode=0o700, exist_ok=True)
     (directory / "subnets.json").write_text(json.dumps(sorted(deployment.cidrs.values())))
 
 
@@ -101,11 +104,14 @@ def _ensure_host(runner: Runner, deployment: Deployment, host: HostPlan, links: 
         # Half of a host's network is of no use: start again from nothing.
         remove_host(runner, deployment, host)
         runner.run(["ip", "netns", "add", namespace])
-        batch = []
-        for number, network in enumerate(NETWORKS):
-            batch.append(f"link add {veths[network]} type veth peer name eth{number} netns {namespace}")
-            batch.append(f"link set {veths[network]} master {deployment.bridge(network)} up")
-        _batch(runner, batch)
+        _batch(
+            runner,
+            [
+                f"link add {veths[network]} type veth peer name eth{number} netns {namespace}"
+                for number, network in enumerate(NETWORKS)
+            ],
+        )
+    _batch(runner, [f"link set {veths[network]} master {deployment.bridge(network)} up" for network in NETWORKS])
     inside = ["link set lo up"]
     for number, network in enumerate(NETWORKS):
         length = IPv4Network(deployment.cidrs[network]).prefixlen
@@ -139,19 +145,20 @@ def remove(runner: Runner, deployment: Deployment) -> None:
     _restore_forwarding()
 
 
-def cut(runner: Runner, deployment: Deployment, host: HostPlan, network: str) -> None:
-    """Lose every packet of the host's interface, which stays up for the host, as behind a dead switch."""
-    runner.run(["ip", "link", "set", deployment.veth(host, network), "nomaster"])
+def cut(runner: Runner, deployment: Deployment, host: HostPlan, networks: Sequence[str]) -> None:
+    """Lose every packet of the host's interfaces, which stay up for the host, as behind a dead switch."""
+    _batch(runner, [f"link set {deployment.veth(host, network)} nomaster" for network in networks])
 
 
-def heal(runner: Runner, deployment: Deployment, host: HostPlan, network: str) -> None:
+def heal(runner: Runner, deployment: Deployment, host: HostPlan, networks: Sequence[str]) -> None:
     """Undo `cut`."""
-    runner.run(["ip", "link", "set", deployment.veth(host, network), "master", deployment.bridge(network)])
+    lines = [f"link set {deployment.veth(host, net)} master {deployment.bridge(net)}" for net in networks]
+    _batch(runner, lines)
 
 
-def close_ssh_masters(runner: Runner, deployment: Deployment) -> None:
-    """End ssh connections that Ansible left open: they would answer for the next host with the address."""
-    for socket in (runtime_directory(deployment) / "cp").glob("*"):
+def close_ssh_masters(runner: Runner, control: Path) -> None:
+    """End ssh connections that Ansible left open: they would be used for the next host with the address."""
+    for socket in control.glob("*"):
         runner.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "local"], check=False, timeout_s=10)
         socket.unlink(missing_ok=True)
 

@@ -39,6 +39,10 @@ class Lack:
     package: str | None
     why: str
 
+    def __str__(self) -> str:
+        source = f" (Debian package {self.package})" if self.package else ""
+        return f"{self.what} is missing{source}: it {self.why}" if self.package else f"{self.what}: {self.why}"
+
 
 def missing(runner: Runner, *, suite: str) -> list[Lack]:
     """What this machine lacks for local hosts of `suite`; empty when nothing."""

@@ -60,7 +60,12 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
 
     def _fleet_in(self, directory: Path) -> Fleet:
         return Fleet(
-            directory, cache=self._cache, runner=self._runner, notify=self._notify, read_only_binds=self._binds
+            directory,
+            cache=self._cache,
+            runner=self._runner,
+            notify=self._notify,
+            read_only_binds=self._binds,
+            control=self.control_path_dir,
         )
 
     @property
@@ -86,9 +91,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         """
         prerequisites.install(self._runner, suite=self.suite, notify=self._notify)
         image.refuse_odd_path(self._cache.directory)
-        image.ensure(
-            self._runner, self._cache, suite=self.suite, sources=self._sources(), notify=self._notify
-        )
+        image.ensure(self._runner, self._cache, suite=self.suite, sources=self._sources(), notify=self._notify)
 
     # Layers
 
@@ -125,9 +128,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
 
     # EnOSlib's contract
 
-    def init(
-        self, force_deploy: bool = False, start_time: int | None = None, **kwargs: Any
-    ) -> tuple[Roles, Networks]:
+    def init(self, force_deploy: bool = False, start_time: int | None = None, **kwargs: Any) -> tuple[Roles, Networks]:
         """Boot what does not run. Called again, it gives the same names and addresses."""
         if force_deploy:
             self.destroy()
@@ -184,15 +185,15 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
     # One host
 
     def stop_host(self, name: str) -> None:
-        """Shut a host down in order."""
+        """Shut a host down in order; afterwards it is silent on its networks."""
         self._fleet.stop(self._deployment(), [name])
 
     def kill_host(self, name: str) -> None:
-        """Pull a host's plug: SIGKILL for each of its processes."""
+        """Pull a host's plugs: its networks fall silent, then each of its processes gets SIGKILL."""
         self._fleet.kill(self._deployment(), name)
 
     def start_host(self, name: str) -> None:
-        """Boot a stopped host, with the files and the addresses it had."""
+        """Boot a stopped host, with the files and the addresses it had, connected to both networks."""
         self._fleet.start(self._deployment(), name)
 
     def running(self, name: str) -> bool:
@@ -201,12 +202,12 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
     def cut_host(self, name: str, network_name: str = "database") -> None:
         """Lose all packets of the host on a network; its interface stays up, as behind a dead switch."""
         deployment = self._deployment()
-        network.cut(self._runner, deployment, deployment.host(name), _known(network_name))
+        network.cut(self._runner, deployment, deployment.host(name), [_known(network_name)])
 
     def heal_host(self, name: str, network_name: str = "database") -> None:
         """Undo `cut_host`."""
         deployment = self._deployment()
-        network.heal(self._runner, deployment, deployment.host(name), _known(network_name))
+        network.heal(self._runner, deployment, deployment.host(name), [_known(network_name)])
 
     def ssh_command(self, name: str) -> list[str]:
         """Command line that reaches the host; a remote command may follow."""
@@ -220,7 +221,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
     @property
     def control_path_dir(self) -> Path:
         """Where Ansible's ssh control sockets must go, so that `destroy` ends the connections."""
-        return network.runtime_directory(self._deployment()) / "cp"
+        return network.control_directory(self._state_dir)
 
     def _deployment(self) -> Deployment:
         deployment = self._fleet.load()

@@ -39,7 +39,6 @@ def apt_settings(dump: str, environment: Mapping[str, str], gateway: str) -> str
     Hooks, cache policies and indexes of this machine's other packages stay here.
     """
     lines = [
-        'APT::Install-Recommends "false";',
         'Acquire::Languages "none";',
         # Layers are built from downloads of earlier ones: packages are kept until a layer is frozen.
         'Binary::apt::APT::Keep-Downloaded-Packages "true";',

@@ -78,9 +78,7 @@ def _public(suite: str) -> list[Source]:
         main, security = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
         components = ("main",)
     uris = (main, main, security)
-    return [
-        Source(uri=uri, suite=name, components=components) for uri, name in zip(uris, _names(suite), strict=True)
-    ]
+    return [Source(uri=uri, suite=name, components=components) for uri, name in zip(uris, _names(suite), strict=True)]
 
 
 def own_sources(etc_apt: Path) -> list[Source]:
