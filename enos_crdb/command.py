@@ -40,7 +40,7 @@ class Runner(Protocol):
         """Run `args` (never through a shell). ``env`` is added to the environment of this process.
 
         Raises `CommandError` when ``check`` and the status is not 0, when the program does not exist
-        (status 127), or after ``timeout_s`` (status 124; the process is killed).
+        (status 127) or cannot be executed (126), or after ``timeout_s`` (status 124; the process is killed).
         """
 
 
@@ -73,6 +73,8 @@ class SubprocessRunner:
             )
         except FileNotFoundError as error:
             raise CommandError(args, 127, "", f"{error.filename}: no such program or directory") from error
+        except OSError as error:
+            raise CommandError(args, 126, "", f"{error.filename}: cannot be executed ({error.strerror})") from error
         except subprocess.TimeoutExpired as error:
             raise CommandError(args, 124, "", f"killed after {timeout_s:g} s without an end") from error
         completed = Completed(
@@ -93,6 +95,8 @@ def replace_process(args: Sequence[str], *, env: Mapping[str, str] | None = None
         return subprocess.call(list(args), env={**os.environ, **env} if env else None)
     except FileNotFoundError as error:
         raise CommandError(args, 127, "", f"{error.filename}: no such program") from error
+    except OSError as error:
+        raise CommandError(args, 126, "", f"{error.filename}: cannot be executed ({error.strerror})") from error
 
 
 def start_detached(args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:

@@ -1,0 +1,113 @@
+"""The door to processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from enos_crdb import command
+from enos_crdb.command import SubprocessRunner
+from enos_crdb.errors import CommandError
+
+
+@pytest.fixture
+def runner() -> SubprocessRunner:
+    return SubprocessRunner()
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_what_a_process_printed_comes_back(runner: SubprocessRunner) -> None:
+    done = runner.run(python("import sys; print('out'); print('err', file=sys.stderr)"))
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 0)
+    assert done.seconds > 0
+
+
+def test_input_reaches_the_process(runner: SubprocessRunner) -> None:
+    assert runner.run(["cat"], input="s3cret").stdout == "s3cret"
+
+
+def test_without_input_standard_input_is_empty(runner: SubprocessRunner) -> None:
+    assert runner.run(["cat"], timeout_s=10).stdout == ""
+
+
+def test_nothing_goes_through_a_shell(runner: SubprocessRunner) -> None:
+    assert runner.run(["echo", "$HOME; ls"]).stdout == "$HOME; ls\n"
+
+
+def test_the_environment_is_added_to_ours(runner: SubprocessRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT", "ours")
+    code = "import os; print(os.environ['KEPT'], os.environ['ADDED'])"
+    assert runner.run(python(code), env={"ADDED": "theirs"}).stdout == "ours theirs\n"
+
+
+def test_the_working_directory_is_honoured(runner: SubprocessRunner, tmp_path: Path) -> None:
+    assert runner.run(["pwd", "-P"], cwd=tmp_path).stdout.strip() == str(tmp_path.resolve())
+
+
+def test_a_bad_status_raises_with_everything(runner: SubprocessRunner) -> None:
+    with pytest.raises(CommandError) as caught:
+        runner.run(python("import sys; print('why'); sys.exit(7)"))
+    assert (caught.value.returncode, caught.value.stdout) == (7, "why\n")
+
+
+def test_an_expected_bad_status_is_returned(runner: SubprocessRunner) -> None:
+    assert runner.run(["false"], check=False).returncode == 1
+
+
+def test_a_program_that_does_not_exist_has_the_status_of_a_shell(runner: SubprocessRunner) -> None:
+    with pytest.raises(CommandError, match=r"no-such-program: no such program") as caught:
+        runner.run(["no-such-program"])
+    assert caught.value.returncode == 127
+
+
+def test_a_directory_that_does_not_exist_is_named(runner: SubprocessRunner, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="absent"):
+        runner.run(["true"], cwd=tmp_path / "absent")
+
+
+def test_a_file_that_cannot_be_executed_is_a_command_error(runner: SubprocessRunner, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    with pytest.raises(CommandError, match="cannot be executed") as caught:
+        runner.run([str(script)])
+    assert caught.value.returncode == 126
+
+
+def test_a_process_that_takes_too_long_is_killed(runner: SubprocessRunner) -> None:
+    started = time.monotonic()
+    with pytest.raises(CommandError, match=r"killed after 0\.2 s") as caught:
+        runner.run(["sleep", "20"], timeout_s=0.2)
+    assert caught.value.returncode == 124
+    assert time.monotonic() - started < 10
+
+
+def test_bytes_that_are_not_utf8_do_not_stop_us(runner: SubprocessRunner) -> None:
+    assert (
+        runner.run(python(r"import sys; sys.stdout.buffer.write(b'caf\xe9')")).stdout == "caf\N{REPLACEMENT CHARACTER}"
+    )
+
+
+def test_an_interactive_command_gives_back_its_status() -> None:
+    assert command.replace_process(python("import sys; sys.exit(3)")) == 3
+
+
+def test_an_interactive_command_that_does_not_exist_is_a_command_error() -> None:
+    with pytest.raises(CommandError, match="no such program"):
+        command.replace_process(["no-such-program"])
+
+
+def test_a_detached_process_writes_its_log_and_is_not_waited_for(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    started = time.monotonic()
+    pid = command.start_detached(python("import os, time; print(os.getsid(0), flush=True); time.sleep(1)"), log=log)
+    assert time.monotonic() - started < 1
+    deadline = time.monotonic() + 10
+    while not log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert int(log.read_text()) == pid, "the process is not the leader of a session of its own"
