@@ -1,0 +1,67 @@
+"""What a user sees while things happen."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from enos_crdb import events
+from enos_crdb.cli.display import line, showing
+from enos_crdb.model import Event
+
+
+def shown(*published: Event, terminal: bool = False, verbose: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=100, force_terminal=terminal, color_system=None)
+    with showing(console, verbose=verbose):
+        for event in published:
+            events.publish(event)
+    return stream.getvalue()
+
+
+PHASE = Event(kind="phase", text="Configuring the database", data={"name": "database"})
+DONE = Event(kind="phase-done", text="Configuring the database", data={"name": "database", "seconds": 12.34})
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
+def test_a_finished_phase_says_how_long_it_took(terminal: bool) -> None:
+    assert "✓ Configuring the database 12.3 s" in shown(PHASE, DONE, terminal=terminal)
+
+
+def test_without_a_terminal_every_task_is_a_line_with_its_time() -> None:
+    lines = shown(PHASE, Event(kind="task", text="Install PostgreSQL"), DONE).splitlines()
+    assert [line.split(" s  ", 1)[1].strip() for line in lines] == [
+        "Configuring the database",
+        "Install PostgreSQL",
+        "✓ Configuring the database 12.3 s",
+    ]
+
+
+def test_brackets_in_a_task_are_text_not_markup() -> None:
+    assert "versions [output] [/red]" in shown(Event(kind="task", text="versions [output] [/red]"))
+
+
+def test_a_failure_names_host_and_task() -> None:
+    assert "failed database-1: Start the server" in shown(
+        Event(kind="failed", text="Start the server", host="database-1")
+    )
+
+
+def test_what_a_task_answered_is_shown_only_when_asked_for() -> None:
+    changed = Event(kind="changed", text="Start", host="database-1", data={"stdout": "started at noon"})
+    assert "started at noon" not in shown(changed)
+    assert "started at noon" in shown(changed, verbose=True)
+
+
+def test_nothing_is_shown_after_the_block() -> None:
+    stream = io.StringIO()
+    with showing(Console(file=stream)):
+        pass
+    events.publish(PHASE)
+    assert stream.getvalue() == ""
+
+
+def test_skipped_tasks_are_not_worth_a_line() -> None:
+    assert line(Event(kind="skipped", text="x", host="h")) == ""
