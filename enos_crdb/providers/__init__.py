@@ -2,88 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
 
-from enos_crdb.command import Runner
-from enos_crdb.config import Configuration
-from enos_crdb.model import Host, Resources
+from enos_crdb.providers.contract import LayeringProvider, Provider, Request, host_names
 
-
-class Provider(Protocol):
-    """Hosts on demand. Every method is safe to repeat, also after a crash half-way."""
-
-    @property
-    def control_path_dir(self) -> Path:
-        """Where ssh keeps its control sockets; emptied by `release`."""
-
-    @property
-    def host_suite(self) -> str:
-        """Debian or Ubuntu suite of the hosts (``bookworm``)."""
-
-    @property
-    def host_python(self) -> str:
-        """Version of ``/usr/bin/python3`` on the hosts (``3.11``)."""
-
-    @property
-    def host_machine(self) -> str:
-        """Architecture of the hosts, as ``uname -m`` says it."""
-
-    def problems(self) -> list[str]:
-        """What this machine or account lacks, a sentence each; nothing is changed."""
-
-    def prepare(self) -> None:
-        """Make this machine ready. Raises `PrerequisiteError`."""
-
-    def acquire(self, layers: Mapping[str, str]) -> Resources:
-        """Reserve or start the hosts; gives the same names and addresses when called again.
-
-        ``layers``: host name -> prepared layer to boot from (only for a `LayeringProvider`).
-        Raises `ProviderError`.
-        """
-
-    def release(self) -> None:
-        """Give everything back; nothing is left behind. Raises `ProviderError`."""
-
-
-@runtime_checkable
-class LayeringProvider(Provider, Protocol):
-    """A provider that can keep what was installed on a host and start other hosts from it."""
-
-    def layer_exists(self, key: str) -> bool:
-        """Whether a layer of that key is in the cache."""
-
-    def building(self, keys: Mapping[str, tuple[str, ...]]) -> AbstractContextManager[Mapping[str, Host]]:
-        """Start one host per key (key -> roles); what is installed in the block becomes the layer.
-
-        The layer is complete when the block ended; an exception in the block discards it.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a provider is asked for."""
-
-    configuration: Configuration
-    directory: Path
-    cache: Path
-    runner: Runner
-    notify: Callable[[str], None]
-    read_only_binds: Mapping[Path, str] = field(default_factory=dict)
-
-
-def host_names(configuration: Configuration) -> tuple[tuple[str, int], ...]:
-    """(name, index of its group in ``machines``) of every host: first role and a number, in file order."""
-    numbers: dict[str, int] = {}
-    names = []
-    for index, group in enumerate(configuration.machines):
-        for _ in range(group.count):
-            numbers[group.roles[0]] = numbers.get(group.roles[0], 0) + 1
-            names.append((f"{group.roles[0]}-{numbers[group.roles[0]]}", index))
-    return tuple(names)
+__all__ = ["PROVIDERS", "LayeringProvider", "Provider", "Request", "host_names", "provide"]
 
 
 def provide(request: Request) -> Provider:

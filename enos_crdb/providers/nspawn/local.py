@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from enos_crdb.model import Host, Resources
-from enos_crdb.providers import Request, host_names
+from enos_crdb.providers.contract import Request, host_names
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest, NetworkRequest
 from enos_crdb.providers.nspawn.provider import Nspawn
 
