@@ -147,10 +147,13 @@ def wait_for_ssh(
 ) -> None:
     """Return when the host answers by ssh with its own name. Raises `ProviderError` with its console's end."""
     deadline = time.monotonic() + timeout_s
+    seen_dead = 0
     while not _has_banner(host.address):
         if cancelled():
             return
-        if not running(cgroups, deployment, host):
+        # A process that turns into another program has no command line for an instant: ask again.
+        seen_dead = 0 if running(cgroups, deployment, host) else seen_dead + 1
+        if seen_dead == 3:
             raise ProviderError(
                 f"The local host {host.name} ended while it booted. The end of its console "
                 f"({console}):\n{_tail(console)}"

@@ -82,6 +82,8 @@ class Fleet:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = trees or self.directory / "hosts"
         tmpfs = self._needs_tmpfs(place)
+        for source in self._binds:
+            source.mkdir(parents=True, exist_ok=True)
         with network.locked(network.RUN / "lock"):
             used = network.used_subnets(self._runner)
             chosen = choose_cidrs(cidrs, used, len(requests))
@@ -104,8 +106,8 @@ class Fleet:
         if image.holds_overlay(self._runner, place.parent):
             return False
         self._notify(
-            f"warning: the file system of {place} cannot hold the hosts' files (is it an overlay itself?); they "
-            "are kept in memory, which makes disks faster than they are"
+            f"warning: the file system of {place} cannot hold the hosts' files (is it an overlay itself, or NFS?); "
+            "they are kept in memory, which makes disks faster than they are"
         )
         return True
 
@@ -167,8 +169,8 @@ class Fleet:
                 )
 
     def _shared(self, deployment: Deployment, name: str) -> Path:
-        # Beside the hosts' trees, where hard links to the cache are possible when trees are in the cache.
-        return deployment.trees.parent / f"{deployment.trees.name}-{name}"
+        # No host has such a name.
+        return deployment.trees / f".{name}"
 
     def _write_settings(self, deployment: Deployment, sources: Sequence[Source]) -> None:
         keys = self.directory / "ssh"
@@ -292,8 +294,6 @@ class Fleet:
         self.kill_all(deployment)
         with network.locked(network.RUN / "lock"):
             network.remove(self._runner, deployment)
-        for name in ("settings", "packages"):
-            shutil.rmtree(self._shared(deployment, name), ignore_errors=True)
         if deployment.trees.exists():
             self._unmount_below(deployment.trees)
             shutil.rmtree(deployment.trees)

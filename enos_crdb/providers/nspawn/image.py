@@ -134,6 +134,9 @@ def _configure(image: Path) -> None:
     (image / "etc/dpkg/dpkg.cfg.d/90enos_crdb").write_text(_DPKG)
     (image / "etc/machine-id").write_text("")
     (image / "etc/default/locale").write_text("LANG=C.UTF-8\n")
+    for area in ("etc", "var"):
+        # Newer than /usr: nothing is to be brought up to date at a boot.
+        (image / area / ".updated").touch()
     for archive in (image / "var/cache/apt/archives").glob("*.deb"):
         archive.unlink()
     for name in ("etc/resolv.conf", "etc/hostname", "var/lib/dbus/machine-id"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from enoslib.objects import Host as EnoslibHost
 
 from enos_crdb import model
 from enos_crdb.command import Runner
-from enos_crdb.errors import ProviderError
+from enos_crdb.errors import PrerequisiteError, ProviderError
 from enos_crdb.providers.nspawn import image, network, prerequisites
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
 from enos_crdb.providers.nspawn.fleet import Fleet
@@ -114,7 +115,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         fleet = self._fleet_in(self._state_dir / "builders")
         fleet.down()
         requests = [HostRequest(name=f"builder-{n}", roles=roles) for n, roles in enumerate(wanted.values(), 1)]
-        trees = self._cache.directory / "layers" / f".building-{self._state_dir.name}"
+        trees = self._layer_workshop()
         deployment = fleet.plan(requests, suite=self.suite, cidrs={}, trees=trees)
         try:
             fleet.up(deployment, sources=self._sources(), volatile=True)
@@ -125,6 +126,17 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         finally:
             fleet.harvest(deployment)
             fleet.down()
+
+    def _layer_workshop(self) -> Path:
+        """Where builders have their files: in the cache, into which they are renamed."""
+        layers = self._cache.directory / "layers"
+        layers.mkdir(parents=True, exist_ok=True)
+        if not image.holds_overlay(self._runner, layers):
+            raise PrerequisiteError(
+                f"The file system of {layers} cannot keep layers (is it an overlay itself, or NFS?).\n"
+                "Put the cache on a local disk with ENOS_CRDB_CACHE=DIR, or do without layers: nspawn.layers: false."
+            )
+        return layers / f".building-{secrets.token_hex(4)}"
 
     # EnOSlib's contract
 

@@ -1,0 +1,279 @@
+"""Local hosts on the machine that runs the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from enos_crdb.command import SubprocessRunner
+from enos_crdb.errors import ConfigurationError, ProviderError
+from enos_crdb.providers.nspawn import Configuration, HostRequest, NetworkRequest, Nspawn
+from enos_crdb.providers.nspawn.prerequisites import missing
+
+pytestmark = pytest.mark.nspawn
+
+CACHE = Path(os.environ.get("ENOS_CRDB_CACHE", "/var/cache/enos_crdb"))
+RUNNER = SubprocessRunner()
+Make = Callable[..., Nspawn]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine() -> None:
+    lacks = missing(RUNNER, suite="bookworm")
+    if lacks:
+        pytest.skip("; ".join(map(str, lacks)))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Providers whose hosts are destroyed after the test."""
+    made: list[Nspawn] = []
+
+    def build(*machines: HostRequest, directory: str = "one", control: str = "auto", **options: object) -> Nspawn:
+        conf = Configuration()
+        conf.machines = list(machines) or [request("database-1", "database"), request("rally-1", "rally")]
+        conf.networks = [NetworkRequest(name="control", cidr=control), NetworkRequest(name="database")]
+        provider = Nspawn(conf, state_dir=tmp_path / directory, cache_dir=CACHE, runner=RUNNER, **options)  # type: ignore[arg-type]
+        made.append(provider)
+        return provider
+
+    yield build
+    for provider in made:
+        provider.destroy()
+
+
+def request(name: str, *roles: str, **options: object) -> HostRequest:
+    return HostRequest(name=name, roles=roles, **options)  # type: ignore[arg-type]
+
+
+def on(provider: Nspawn, name: str, command: str, *, check: bool = True) -> str:
+    return RUNNER.run([*provider.ssh_command(name), command], check=check, timeout_s=120).stdout.strip()
+
+
+def pings(provider: Nspawn, name: str, target: str) -> bool:
+    return on(provider, name, f"ping -c 1 -W 1 {target} > /dev/null && echo yes || true") == "yes"
+
+
+def prefix(directory: Path) -> str:
+    return "ec" + json.loads((directory / "nspawn.json").read_text())["id"]
+
+
+def traces(mark: str, directory: Path) -> list[str]:
+    """What the system still has of a deployment: everything that bears its name or its directory."""
+    found = [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(mark)]
+    for pattern in (
+        f"/run/netns/{mark}*",
+        f"/sys/fs/cgroup/{mark}*",
+        f"/sys/fs/cgroup/*/{mark}*",
+        f"/sys/fs/cgroup/system.slice/{mark}*",
+        f"/run/enos_crdb/{mark}*",
+        f"/run/systemd/nspawn/*/{mark}*",
+    ):
+        found += [str(path) for path in Path("/").glob(pattern.lstrip("/"))]
+    found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line]
+    for tool in (["nft", "list", "ruleset"], ["iptables-save"]):
+        if shutil.which(tool[0]):
+            found += [line for line in RUNNER.run(tool).stdout.splitlines() if mark in line]
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:
+            continue
+        if f"--machine={mark}" in words or f"{directory}/ssh" in words:
+            found.append(words)
+    return found
+
+
+def test_a_pair_of_hosts(make: Make, tmp_path: Path) -> None:
+    provider = make()
+    first = provider.acquire()
+    directory = tmp_path / "one"
+    mark = prefix(directory)
+
+    assert [host.name for host in first.hosts] == ["database-1", "rally-1"]
+    for host in first.hosts:
+        assert on(provider, host.name, "hostname") == host.name
+        assert on(provider, host.name, "systemctl is-system-running --wait") == "running"
+        assert f"{host.addresses['database']}/" in on(provider, host.name, "ip -4 -brief address show eth1")
+    assert pings(provider, "rally-1", "database-1")
+    assert pings(provider, "rally-1", "database-1.database")
+    assert (directory / "nspawn.json").stat().st_mode & 0o777 == 0o600
+    assert traces(mark, directory)  # or the check at the end would see nothing anyway
+
+    assert make().acquire() == first, "a second provider on the same directory finds the same hosts"
+    roles, networks = provider.init()
+    assert [host.alias for host in roles["database"]] == ["database-1"]
+    assert [str(net.network) for net in networks["database"]] == [first.networks[1].cidr]
+
+    provider.destroy()
+    assert traces(mark, directory) == []
+    assert list(directory.iterdir()) == []
+    assert not provider.is_created()
+    provider.destroy()
+
+
+def test_hosts_reach_the_package_archive(make: Make) -> None:
+    own = RUNNER.run(["apt-get", "update"], check=False, timeout_s=120)
+    if own.returncode != 0 or "Err:" in own.stdout:
+        pytest.skip("this machine cannot reach its own package archive")
+    provider = make(request("alone", "rally"))
+    provider.acquire()
+    output = on(provider, "alone", "apt-get update 2>&1")
+    assert "Err:" not in output
+    assert "Get:" in output or "Hit:" in output
+
+
+def test_two_deployments_at_once(make: Make, tmp_path: Path) -> None:
+    one, other = make(request("a", "rally")), make(request("a", "rally"), directory="two")
+    first, second = one.acquire(), other.acquire()
+    assert not {net.cidr for net in first.networks} & {net.cidr for net in second.networks}
+    mark = prefix(tmp_path / "one")
+    one.destroy()
+    assert traces(mark, tmp_path / "one") == []
+    assert on(other, "a", "hostname") == "a"
+
+
+def test_taken_subnet_is_refused(make: Make) -> None:
+    taken = make(request("a", "rally")).acquire().networks[0].cidr
+    provider = make(request("b", "rally"), directory="two", control=taken)
+    with pytest.raises(ConfigurationError, match="overlaps"):
+        provider.acquire()
+    assert not provider.is_created()
+
+
+def test_stopped_killed_and_cut_hosts(make: Make) -> None:
+    provider = make()
+    provider.acquire()
+    on(provider, "database-1", "echo kept > /root/kept && sync")
+
+    for end in (provider.stop_host, provider.kill_host):
+        end("database-1")
+        assert not provider.running("database-1")
+        assert not pings(provider, "rally-1", "database-1.database"), "a host that is off must be silent"
+        provider.start_host("database-1")
+        assert provider.running("database-1")
+        assert on(provider, "database-1", "cat /root/kept") == "kept"
+        assert pings(provider, "rally-1", "database-1.database")
+
+    provider.cut_host("database-1")
+    assert not pings(provider, "rally-1", "database-1.database")
+    assert pings(provider, "rally-1", "database-1")
+    assert on(provider, "database-1", "cat /sys/class/net/eth1/carrier") == "1"
+    provider.heal_host("database-1")
+    assert pings(provider, "rally-1", "database-1.database")
+
+
+def test_limits_reach_the_host(make: Make) -> None:
+    warnings: list[str] = []
+    provider = make(request("small", "rally", cpus=0.5, memory_mb=300), notify=warnings.append)
+    provider.acquire()
+    if any("refuses" in warning for warning in warnings):
+        pytest.skip("this machine's cgroup takes no limits")
+    name = provider.namespace("small")
+    files = [
+        *Path("/sys/fs/cgroup").glob(f"memory/{name}/memory.limit_in_bytes"),
+        *Path("/sys/fs/cgroup").glob(f"{name}/memory.max"),
+        *Path("/sys/fs/cgroup").glob(f"system.slice/{name}.scope/memory.max"),
+    ]
+    assert [int(file.read_text()) for file in files] == [300 * 1024 * 1024]
+    started = time.monotonic()
+    busy = "import time; t=time.process_time\nwhile t() < 1: pass"
+    on(provider, "small", f"python3 -c '{busy}'")
+    assert time.monotonic() - started > 1.7, "a second of CPU takes two seconds on half a core"
+
+
+def test_layers(make: Make, tmp_path: Path) -> None:
+    key = f"test-{os.getpid()}"
+    layer = CACHE / "layers"
+    provider = make()
+    with pytest.raises(RuntimeError, match="broken"), provider.building({key: ("database",)}):
+        raise RuntimeError("broken")
+    assert not provider.layer_exists(key)
+    try:
+        with provider.building({key: ("database",)}) as builders:
+            assert builders[key].roles == ("database",)
+            command = "echo baked > /opt/baked; rm -r /usr/share/zoneinfo/Africa"
+            RUNNER.run([*_ssh(builders[key].keyfile, builders[key].address), command])
+            mark = prefix(tmp_path / "one/builders")
+        assert provider.layer_exists(key)
+        assert traces(mark, layer) == []
+        with provider.building({key: ("database",)}) as builders:
+            assert builders == {}, "the layer is there already"
+        host = make(request("database-1", "database", layer=key), directory="two")
+        host.acquire()
+        assert on(host, "database-1", "cat /opt/baked; hostname") == "baked\ndatabase-1"
+        assert on(host, "database-1", "ls -d /usr/share/zoneinfo/Africa", check=False) == ""
+        assert list(layer.glob(f"*/{key}/etc/hostname")) == []
+    finally:
+        for path in layer.glob(f"*/{key}"):
+            shutil.rmtree(path)
+
+
+def _ssh(keyfile: str | None, address: str) -> list[str]:
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    return ["ssh", "-F", "/dev/null", "-i", str(keyfile), *options, f"root@{address}"]
+
+
+def test_missing_layer_is_named(make: Make) -> None:
+    with pytest.raises(ProviderError, match="layer nowhere"):
+        make(request("a", "rally", layer="nowhere")).acquire()
+
+
+_VICTIM = """
+import sys
+from pathlib import Path
+from enos_crdb.command import SubprocessRunner
+from enos_crdb.providers.nspawn import Configuration, HostRequest, Nspawn
+conf = Configuration()
+conf.machines = [HostRequest(name=f"database-{n}", roles=("database",)) for n in (1, 2)]
+Nspawn(conf, state_dir=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), runner=SubprocessRunner()).init()
+"""
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        pytest.param("nspawn.json", id="planned"),
+        pytest.param("/run/netns/{mark}-database-1", id="namespace"),
+        pytest.param("hosts/database-1/root/etc", id="mounted"),
+        pytest.param("hosts/database-2/console.log", id="booting"),
+    ],
+)
+def test_killed_half_way(make: Make, tmp_path: Path, reached: str) -> None:
+    directory = tmp_path / "one"
+    provider = make(request("database-1", "database"), request("database-2", "database"))
+    provider.prepare()
+    victim = subprocess.Popen([sys.executable, "-c", _VICTIM, str(directory), str(CACHE)])
+    try:
+        _await(directory, reached)
+    finally:
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    mark = prefix(directory)
+
+    if reached == "hosts/database-2/console.log":
+        assert [host.name for host in provider.acquire().hosts] == ["database-1", "database-2"]
+        assert prefix(directory) == mark, "what was begun is continued"
+    provider.destroy()
+    assert traces(mark, directory) == []
+    assert list(directory.iterdir()) == []
+
+
+def _await(directory: Path, reached: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if (directory / "nspawn.json").exists():
+            path = directory / reached.format(mark=prefix(directory))
+            if path.exists():
+                return
+        time.sleep(0.001)
+    pytest.fail(f"{reached} was not reached")
