@@ -1,0 +1,117 @@
+"""Invoke tasks: what CONTRIBUTING.md asks to run, and what `.ci/run` runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+import venv
+from pathlib import Path
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+ROOT = Path(__file__).resolve().parent
+PYTHON = shlex.quote(sys.executable)
+
+ANSIBLE_LINT = ("ansible-lint>=25.1,<27",)
+"""In an environment of its own: it wants another ansible-core than EnOSlib."""
+
+
+@task(
+    name="test",
+    help={"k": "only tests whose name matches (pytest -k)", "unit": "only the tests that need no hosts (seconds)"},
+)
+def run_tests(context: Context, k: str = "", unit: bool = False) -> None:
+    """Run the tests: unit tests, then real deployments on local hosts (root, minutes)."""
+    select = f" -k {shlex.quote(k)}" if k else ""
+    _run(context, f"{PYTHON} -m pytest{' tests/unit' if unit else ''}{select}")
+
+
+@task
+def lint(context: Context) -> None:
+    """Check style and types of Python, and the Ansible roles."""
+    _run(context, f"{PYTHON} -m ruff check .")
+    _run(context, f"{PYTHON} -m ruff format --check .")
+    _run(context, f"{PYTHON} -m mypy")
+    linter = _environment("ansible-lint", ANSIBLE_LINT)
+    # --offline: every module we use is Ansible's own, so nothing is fetched from Galaxy.
+    _run(context, f"{shlex.quote(str(linter / 'ansible-lint'))} --offline --strict playbooks", path=linter)
+
+
+@task
+def docs(context: Context) -> None:
+    """Write the pages of docs/reference, and the JSON Schema, from the code."""
+    from enos_crdb.cli.commands import cli
+    from enos_crdb.reference import pages
+
+    for name, text in pages(cli).items():
+        _write(ROOT / "docs" / name, text)
+    schema(context)
+
+
+@task
+def schema(context: Context) -> None:
+    """Write the JSON Schema of the experiment file that is shipped."""
+    from enos_crdb.reference import schema_text
+
+    _write(ROOT / "enos_crdb" / "configuration.schema.json", schema_text())
+
+
+@task(help={"upgrade": "take the newest versions that fit, instead of keeping the pins"})
+def lock(context: Context, upgrade: bool = False) -> None:
+    """Resolve playbooks/locks/*.in into lock files with hashes."""
+    from uv import find_uv_bin
+
+    from enos_crdb import locks
+    from enos_crdb.command import SubprocessRunner
+
+    locks.write(ROOT / "playbooks" / "locks", uv=find_uv_bin(), runner=SubprocessRunner(), upgrade=upgrade)
+
+
+@task(help={"text": "a file with what a terminal showed, colours included (script -c '...' FILE)"})
+def picture(context: Context, text: str) -> None:
+    """Draw what a terminal showed as docs/images/run.svg."""
+    _run(context, f"{PYTHON} docs/picture.py {shlex.quote(str(Path(text).resolve()))} > docs/images/run.svg")
+
+
+@task
+def deploy(context: Context) -> None:
+    """Time first and second deployments of 1, 2 and 4 local hosts."""
+    _run(context, f"{PYTHON} benchmarks/deploy.py")
+
+
+def _run(context: Context, command: str, path: Path | None = None) -> None:
+    """Run `command` at the root of the project, on this terminal; its status becomes ours."""
+    with context.cd(str(ROOT)):
+        environment = {"PATH": f"{path}:{os.environ['PATH']}"} if path else {}
+        context.run(command, echo=True, env=environment, pty=sys.stdout.isatty(), in_stream=False)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(path.relative_to(ROOT))
+
+
+def _environment(name: str, requirements: tuple[str, ...]) -> Path:
+    """``bin`` of a virtualenv with `requirements`, kept in the user's cache and made when it is not there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "enos_crdb"
+    digest = hashlib.sha256(repr((requirements, sys.version)).encode()).hexdigest()[:12]
+    directory = cache / f"{name}-{digest}"
+    complete = directory / "complete"
+    if not complete.exists():
+        print(f"installing {' '.join(requirements)} in {directory}", flush=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        venv.create(directory, with_pip=True)
+        pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", *requirements]
+        Context().run(shlex.join(pip), in_stream=False)
+        complete.touch()
+    return directory / "bin"
+
+
+namespace = Collection(run_tests, lint, docs, schema, lock, picture)
+namespace.add_collection(Collection("bench", deploy))
