@@ -1,0 +1,126 @@
+"""What a wheel contains: everything the program reads. `playbooks/` and `configs/` move inside the package."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tracked(*directories: str) -> list[str]:
+    """Files of the project: those git knows, and new ones it does not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *directories]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"not a git checkout: {done.stderr.strip()}")
+    return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a source distribution built from a copy of the project's files."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in tracked("enos_crdb", "playbooks", "configs", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", str(copy / "dist"), str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next((copy / "dist").glob("*.whl"))
+
+
+def test_the_wheel_holds_every_file_that_the_program_reads(wheel: Path) -> None:
+    expected = {
+        name if name.startswith("enos_crdb/") else f"enos_crdb/{name}"
+        for name in tracked("enos_crdb", "playbooks", "configs")
+        if not name.endswith(".in")  # what lock files are resolved from is read by `invoke lock` only
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith(".in")}
+    assert sorted(expected - names) == [], "missing from the wheel"
+    assert sorted(names - expected) == [], "in the wheel, but not of the project"
+
+
+def test_an_installed_wheel_finds_its_playbooks_and_configurations(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import enos_crdb, sys; from enos_crdb import config, shipped\n"
+        "assert enos_crdb.__file__.startswith(sys.argv[1]), enos_crdb.__file__\n"
+        "files = sorted(shipped.directory('configs').glob('*.yaml'))\n"
+        "for path in files: config.load(path)\n"
+        "print(len(files), len(list(shipped.directory('playbooks').glob('locks/*.txt'))))\n"
+        "assert str(shipped.directory('playbooks')).startswith(sys.argv[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    configurations, locks = map(int, done.stdout.split())
+    assert (configurations, locks) == (
+        len(list((ROOT / "configs").glob("*.yaml"))),
+        len(list((ROOT / "playbooks" / "locks").glob("*.txt"))),
+    )
+
+
+def test_the_wheel_names_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        entry_points = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        assert "enos_crdb = enos_crdb.__main__:main" in archive.read(entry_points).decode()
+
+
+def imported_libraries() -> Iterator[str]:
+    for name in tracked("enos_crdb"):
+        if not name.endswith(".py"):
+            continue
+        for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield str(node.module)
+
+
+def test_every_imported_library_is_required() -> None:
+    required = {
+        re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("-", "_")
+        for line in setup_cfg()["options"]["install_requires"].splitlines()
+    }
+    owners = metadata.packages_distributions()
+    imported = {name.split(".")[0] for name in imported_libraries()} - set(sys.stdlib_module_names) - {"enos_crdb"}
+    missing = {
+        name
+        for name in imported
+        if not {owner.lower().replace("-", "_") for owner in owners.get(name, [name])} & required
+    }
+    assert not missing - {"ansible"}, "Ansible comes with EnOSlib, which pins it; name the others in setup.cfg"
+
+
+def test_every_package_is_listed() -> None:
+    listed = set(setup_cfg()["options"]["packages"].split())
+    found = {str(Path(name).parent).replace("/", ".") for name in tracked("enos_crdb") if name.endswith(".py")}
+    assert listed == found | {"enos_crdb.playbooks", "enos_crdb.configs"}
