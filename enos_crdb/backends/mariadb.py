@@ -1,0 +1,66 @@
+"""Backend ``mariadb``: one server; its variables are also those of each Galera node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from enos_crdb.backends.placement import DATABASE, nearest_node, subnet, url
+from enos_crdb.config.database import Galera, MariaDB
+from enos_crdb.model import Host, Resources
+
+PORT = 3306
+
+
+def server_variables(
+    options: MariaDB | Galera, node: Host, resources: Resources, secrets: Mapping[str, str]
+) -> dict[str, Any]:
+    """Variables of the Ansible role ``mariadb`` for one node."""
+    return {
+        "mariadb_address": node.addresses["database"],
+        "mariadb_clients": subnet(resources).with_netmask,  # MariaDB's accounts do not know CIDR
+        "mariadb_port": PORT,
+        "mariadb_database": DATABASE,
+        "mariadb_user": DATABASE,
+        "mariadb_password": secrets["database_password"],
+        "mariadb_max_connections": options.max_connections,
+        "mariadb_innodb_buffer_pool_mb": options.innodb_buffer_pool_mb,
+        "mariadb_durable": options.durable,
+        "mariadb_settings": dict(options.settings),
+    }
+
+
+def connection(resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:
+    """SQLAlchemy URL for Keystone. ``charset=utf8`` is what DevStack asks for."""
+    node = nearest_node(resources, keystone)
+    return url("mysql+pymysql", node, PORT, secrets["database_password"]) + "?charset=utf8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariaDBBackend:
+    """MariaDB from Debian's packages."""
+
+    name: str = "mariadb"
+    ansible_role: str = "mariadb"
+    installs: tuple[str, ...] = ("mariadb",)
+    units: tuple[str, ...] = ("mariadb",)
+    files: tuple[str, ...] = ("/etc/mysql/mariadb.cnf", "/etc/mysql/mariadb.conf.d/*.cnf")
+
+    @property
+    def replace_snapshot(self) -> Mapping[str, bool]:
+        return {"mariadb_snapshot_replace": True}
+
+    def variables(
+        self, options: MariaDB, resources: Resources, secrets: Mapping[str, str]
+    ) -> dict[str, dict[str, Any]]:
+        return {
+            node.name: server_variables(options, node, resources, secrets)
+            for node in resources.with_role("database")
+        }
+
+    def connection(self, resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:
+        return connection(resources, keystone, secrets)
+
+    def version_command(self) -> tuple[str, ...]:
+        return ("mariadb", "--batch", "--skip-column-names", "--execute=SELECT VERSION()")
