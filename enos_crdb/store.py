@@ -96,12 +96,13 @@ class Deployment:
 
     def run(self, name: str) -> Path:
         """The directory of the run called `name` (or by a unique beginning of its name)."""
-        found = sorted(self.runs.glob(f"{name}*")) if name else []
+        known = sorted(path.name for path in self.runs.glob("*") if path.is_dir())
+        found = [run for run in known if name and run.startswith(name)]
         if len(found) != 1:
-            known = ", ".join(sorted(path.name for path in self.runs.glob("*"))) or "none"
             what = "no run" if not found else "more than one run"
-            raise StateError(f"{what} of {self.directory.name} is called '{name}'.\nThere are: {known}.")
-        return found[0]
+            there = ", ".join(known) or "none"
+            raise StateError(f"{what} of {self.directory.name} is called '{name}'.\nThere are: {there}.")
+        return self.runs / found[0]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -221,8 +222,13 @@ def _state(document: Any, directory: Path) -> State:
             f"{directory / 'deployment.json'} has schema version {version}, this enos_crdb reads {SCHEMA_VERSION}.\n"
             "Use the version of enos_crdb that made the deployment."
         )
-    resources = document["resources"]
-    return State(**{**document, "resources": _resources(resources) if resources else None})
+    try:
+        resources = document["resources"]
+        return State(**{**document, "resources": _resources(resources) if resources else None})
+    except (KeyError, TypeError):
+        raise StateError(
+            f"{directory / 'deployment.json'} does not hold what enos_crdb wrote: it was changed by hand."
+        ) from None
 
 
 def _resources(document: Mapping[str, Any]) -> Resources:
