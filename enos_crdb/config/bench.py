@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from enos_crdb.config.base import Section
+from enos_crdb.config.scenarios import STUDY_2018, known
+
+ScenarioName = Annotated[str, AfterValidator(known)]
 
 
 class Constant(Section):
@@ -31,30 +34,23 @@ class Rps(Section):
 
 Runner = Annotated[Constant | ConstantForDuration | Rps, Field(discriminator="type")]
 
-STUDY_2018: tuple[str, ...] = (
-    "keystone/authenticate-user-and-validate-token",
-    "keystone/create-add-and-list-user-roles",
-    "keystone/create-and-list-tenants",
-    "keystone/get-entities",
-    "keystone/create-user-update-password",
-    "keystone/create-user-set-enabled-and-delete",
-    "keystone/create-and-list-users",
-)
-"""The seven scenarios of the 2018 study ("juice")."""
-
 
 class Bench(Section):
     """What Rally runs against Keystone."""
 
-    scenarios: list[str] = list(STUDY_2018)
+    scenarios: list[ScenarioName] = Field(default=list(STUDY_2018), min_length=1)
     """Names as printed by ``enos_crdb scenarios``."""
-    arguments: dict[str, dict[str, Any]] = {}
+    arguments: dict[ScenarioName, dict[str, Any]] = {}
     """Arguments of a scenario that replace ours, by scenario name."""
     times: int = Field(default=100, ge=1)
-    """Iterations of each scenario, per Rally."""
+    """Iterations of each scenario, per Rally. Not used by ``constant_for_duration``."""
     concurrency: int = Field(default=10, ge=1)
-    """Iterations in flight at once, per Rally."""
+    """Iterations in flight at once, per Rally. With ``rps``, the most there may ever be."""
     runner: Runner = Constant()
+    projects: int = Field(default=1, ge=1)
+    """Projects that Rally makes before the load, for scenarios that act as users."""
+    users_per_project: int = Field(default=1, ge=1)
+    """Users that Rally makes in each of those projects."""
     load: Literal["light", "heavy"] = "light"
     """``light``: one Rally against the first Keystone; ``heavy``: one per Keystone host, started together."""
     reset: Literal["scenario", "run", "never"] = "scenario"

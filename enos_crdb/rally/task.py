@@ -1,0 +1,148 @@
+"""Rally task files, and the clients (Rally processes) that run them. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enos_crdb.config.bench import Bench, ConstantForDuration, Rps
+from enos_crdb.config.scenarios import SCENARIOS, Scenario
+from enos_crdb.model import Host, Resources
+
+START_LEAD_S = 3.0
+"""From the moment the last client is ready to the common start: long enough to tell all rally hosts."""
+SETUP_S = 600.0
+"""Longest time a client may take before its load: imports, Rally's checks, making the users."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One Rally: it runs on the host `rally` and loads the Keystone of the host `keystone`."""
+
+    name: str
+    rally: str
+    keystone: str
+    auth_url: str
+    region: str
+
+
+def clients(resources: Resources, load: str, *, port: int = 5000) -> tuple[Client, ...]:
+    """Who loads which Keystone. ``light``: the first rally host, the first Keystone; ``heavy``: one client per
+    Keystone host, dealt to the rally hosts in turn."""
+    rallies, keystones = resources.with_role("rally"), resources.with_role("keystone")
+    wanted = keystones[:1] if load == "light" else keystones
+    return tuple(_client(rallies[i % len(rallies)], keystone, port) for i, keystone in enumerate(wanted))
+
+
+def _client(rally: Host, keystone: Host, port: int) -> Client:
+    return Client(
+        name=f"{rally.name}-to-{keystone.name}",
+        rally=rally.name,
+        keystone=keystone.name,
+        auth_url=f"http://{keystone.addresses['control']}:{port}/v3",
+        region=keystone.name,
+    )
+
+
+def slug(index: int, scenario: str) -> str:
+    """The `index`-th scenario of a run (from 1) in a file name: ``02-create-and-list-users``."""
+    return f"{index:02d}-{scenario.rpartition('/')[2]}"
+
+
+def rally_task(scenario: Scenario, bench: Bench, *, together: bool) -> dict[str, Any]:
+    """The Rally task (version 2) of one scenario. ``together``: wait, before the load, for the common start."""
+    contexts: dict[str, Any] = {
+        "users": {"tenants": bench.projects, "users_per_tenant": bench.users_per_project}
+    }
+    if together:
+        contexts["start_together"] = {"longest_wait_s": SETUP_S}
+    return {
+        "version": 2,
+        "title": scenario.name,
+        "subtasks": [
+            {
+                "title": scenario.name,
+                "description": scenario.description,
+                "scenario": {scenario.plugin: {**scenario.arguments, **bench.arguments.get(scenario.name, {})}},
+                "runner": _runner(bench),
+                "contexts": contexts,
+                "sla": {"failure_rate": {"max": bench.max_failure_percent}},
+            }
+        ],
+    }
+
+
+def _runner(bench: Bench) -> dict[str, Any]:
+    runner = bench.runner
+    if isinstance(runner, ConstantForDuration):
+        return {"constant_for_duration": {"duration": runner.duration_s, "concurrency": bench.concurrency}}
+    if isinstance(runner, Rps):
+        return {"rps": {"rps": runner.rps, "times": bench.times, "max_concurrency": bench.concurrency}}
+    return {"constant": {"times": bench.times, "concurrency": bench.concurrency}}
+
+
+def environment(client: Client, password: str) -> dict[str, Any]:
+    """Rally's specification of the environment that `client` loads. Holds the administrator's password."""
+    return {
+        "existing@openstack": {
+            "auth_url": client.auth_url,
+            "region_name": client.region,
+            "endpoint_type": "public",
+            "admin": {
+                "username": "admin",
+                "password": password,
+                "project_name": "admin",
+                "user_domain_name": "Default",
+                "project_domain_name": "Default",
+            },
+        }
+    }
+
+
+def prepare_variables(
+    run: str, wanted: Sequence[Client], bench: Bench, password: str
+) -> dict[str, dict[str, Any]]:
+    """Host name -> variables of the Ansible role's ``prepare.yml`` and ``run.yml``, for hosts that have clients."""
+    found: dict[str, dict[str, Any]] = {}
+    for client in wanted:
+        variables = found.setdefault(client.rally, {"rally_run": run, "rally_clients": []})
+        variables["rally_clients"].append(
+            {
+                "name": client.name,
+                "environment": environment(client, password),
+                "http_timeout_s": bench.http_timeout_s,
+            }
+        )
+    return found
+
+
+def run_variables(
+    index: int, name: str, wanted: Sequence[Client], bench: Bench, fetch_to: str
+) -> dict[str, Any]:
+    """Variables of ``run.yml`` for the `index`-th scenario (from 1), called `name`.
+
+    ``fetch_to`` is the directory on this machine that gets one archive per rally host.
+    """
+    together = len(wanted) > 1
+    return {
+        "rally_scenario": slug(index, name),
+        "rally_job": {
+            "task": rally_task(SCENARIOS[name], bench, together=together),
+            "timeout_s": bench.scenario_timeout_s,
+            # A run begins with a new database; deleting what one scenario made takes longer than its load.
+            "cleanup": bench.reset != "scenario",
+            "together": together,
+            "setup_s": SETUP_S,
+            "grace_s": grace_s(bench),
+        },
+        "rally_start_lead_s": START_LEAD_S,
+        "rally_fetch_to": fetch_to,
+    }
+
+
+def grace_s(bench: Bench) -> float:
+    """How long a client may go on after its time is up: answers that are awaited, then the reports."""
+    cleanup_s = 0.0 if bench.reset == "scenario" else bench.scenario_timeout_s
+    return 2 * bench.http_timeout_s + 60.0 + cleanup_s
+
