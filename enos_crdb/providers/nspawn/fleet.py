@@ -14,10 +14,10 @@ from pathlib import Path
 
 from enos_crdb.command import Runner
 from enos_crdb.errors import PrerequisiteError, ProviderError, StateError
-from enos_crdb.providers.nspawn import cgroup, container, image, network, settings
+from enos_crdb.providers.nspawn import cgroup, container, image, layers, network, settings
 from enos_crdb.providers.nspawn.cgroup import Cgroups
 from enos_crdb.providers.nspawn.configuration import HostRequest
-from enos_crdb.providers.nspawn.image import Cache
+from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.plan import (
     NETWORKS,
     Deployment,
@@ -101,9 +101,9 @@ class Fleet:
         return deployment
 
     def _needs_tmpfs(self, place: Path) -> bool:
-        image.refuse_odd_path(place)
+        layers.refuse_odd_path(place)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if image.holds_overlay(self._runner, place.parent):
+        if layers.holds_overlay(self._runner, place.parent):
             return False
         self._notify(
             f"warning: the file system of {place} cannot hold the hosts' files (is it an overlay itself, or NFS?); "
@@ -156,7 +156,7 @@ class Fleet:
         self._write_settings(deployment, sources)
         packages = self._shared(deployment, "packages")
         shutil.rmtree(packages, ignore_errors=True)
-        image.seed_packages(self._cache, deployment.suite, packages)
+        layers.seed_packages(self._cache, deployment.suite, packages)
 
     def _refuse_collision(self, deployment: Deployment) -> None:
         ours = [IPv4Network(cidr) for cidr in deployment.cidrs.values()]
@@ -202,7 +202,7 @@ class Fleet:
                 )
 
     def _boot(self, deployment: Deployment, host: HostPlan, volatile: bool, cancelled: Callable[[], bool]) -> None:
-        layers = [] if host.layer is None else [image.require(self._cache, deployment.image, host.layer)]
+        prepared = [] if host.layer is None else [layers.require(self._cache, deployment.image, host.layer)]
         base = self._cache.image(deployment.image)
         if not base.is_dir():
             raise ProviderError(f"The base image {base} is gone. Destroy this deployment and deploy again.")
@@ -212,7 +212,7 @@ class Fleet:
             self._cgroups,
             deployment,
             host,
-            lower=[*shared, *layers, base],
+            lower=[*shared, *prepared, base],
             console=self.console(host.name),
             read_only_binds=self._binds,
             volatile=volatile,
@@ -316,12 +316,12 @@ class Fleet:
         for key, host in zip(keys, deployment.hosts, strict=True):
             files = container.tree(deployment, host)
             container.unmount(self._runner, files)
-            image.freeze(self._runner, files.upper, self._cache.layer(deployment.image, key))
+            layers.freeze(self._runner, files.upper, self._cache.layer(deployment.image, key))
 
     def harvest(self, deployment: Deployment) -> None:
         """Keep the packages the hosts downloaded."""
         for host in deployment.hosts:
-            image.harvest_packages(self._cache, deployment.suite, container.tree(deployment, host).upper)
+            layers.harvest_packages(self._cache, deployment.suite, container.tree(deployment, host).upper)
 
     def _unmount_below(self, place: Path) -> None:
         points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]

@@ -1,20 +1,23 @@
-"""The cache: base images, prepared layers, downloaded packages."""
+"""The base image: a Debian or Ubuntu that boots, without anything of this machine in it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from enos_crdb.command import Runner
-from enos_crdb.errors import CommandError, PrerequisiteError, ProviderError
+from enos_crdb.errors import CommandError, ProviderError
+from enos_crdb.providers.nspawn import settings
+from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.network import locked
-from enos_crdb.providers.nspawn.suite import Source, is_ubuntu
+from enos_crdb.providers.nspawn.suite import Source
 
-RECIPE = 1
+RECIPE = 2
 """Part of the image's name: raise it when what is done to the image changes."""
 
 PACKAGES = (
@@ -39,32 +42,11 @@ path-exclude=/usr/share/doc/*
 path-include=/usr/share/doc/*/copyright
 """
 
-# What makes a host that host, or is of no use to another one.
-_NOT_IN_LAYER = """
-etc/hostname etc/machine-id etc/hosts etc/resolv.conf etc/environment etc/pip.conf etc/uv
-etc/apt/sources.list etc/apt/apt.conf.d/90enos_crdb etc/apt/auth.conf etc/apt/auth.conf.d
-etc/ssh/ssh_host_ed25519_key etc/ssh/ssh_host_ed25519_key.pub etc/ssh/sshd_config.d/00-enos_crdb.conf
-root/.ssh root/.ansible root/.bash_history root/.cache
-var/lib/dbus/machine-id var/lib/systemd/random-seed var/lib/private/systemd var/cache/apt
-tmp var/tmp run dev proc sys
-"""
 
+_CERTIFICATES = "tmp/ca-certificates.crt"
 
-@dataclass(frozen=True)
-class Cache:
-    """What is kept between deployments, below ``directory``: ``images``, ``layers``, ``apt``."""
-
-    directory: Path
-
-    def image(self, name: str) -> Path:
-        return self.directory / "images" / name
-
-    def layer(self, image: str, key: str) -> Path:
-        # A layer is a difference to its image, and wrong on any other.
-        return self.directory / "layers" / image / key
-
-    def packages(self, suite: str) -> Path:
-        return self.directory / "apt" / suite
+_KILLED_WITH_US = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--mount-proc", "--kill-child"]
+"""Whatever ends this process ends the command and its mounts: nothing is left in a half-built image."""
 
 
 def image_name(suite: str) -> str:
@@ -74,7 +56,7 @@ def image_name(suite: str) -> str:
 
 
 def ensure(
-    runner: Runner, cache: Cache, *, suite: str, sources: Iterable[Source], notify: Callable[[str], None]
+    runner: Runner, cache: Cache, *, suite: str, sources: Sequence[Source], notify: Callable[[str], None]
 ) -> Path:
     """The base image of `suite`, built when it is not there; two processes build it once.
 
@@ -87,37 +69,83 @@ def ensure(
         if image.is_dir():
             return image
         # Under the lock, what is left of an earlier attempt belongs to nobody.
+        for old in image.parent.glob(f".building-{suite}-*"):
+            shutil.rmtree(old, ignore_errors=True)
         building = image.parent / f".building-{image.name}"
-        shutil.rmtree(building, ignore_errors=True)
-        main = next(source for source in sources if source.suite == suite)
-        notify(f"building the base image of {suite} (once on this machine, about a minute)")
+        started = time.monotonic()
         try:
-            seconds = _bootstrap(runner, building, suite=suite, source=main)
-            _configure(building)
+            _build(runner, building, suite=suite, sources=sources, notify=notify)
             building.rename(image)
-        except BaseException:
+        except CommandError as error:
+            raise ProviderError(_failure(error, suite, sources)) from error
+        finally:
             shutil.rmtree(building, ignore_errors=True)
-            raise
-        notify(f"base image of {suite} built in {seconds:.0f} s")
+        notify(f"base image of {suite} built in {time.monotonic() - started:.0f} s")
     return image
 
 
-def _bootstrap(runner: Runner, target: Path, *, suite: str, source: Source) -> float:
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}"]
-    if is_ubuntu(suite):
-        command.append("--components=main,universe")
-    if source.trusted:
-        command.append("--no-check-gpg")
-    try:
-        return runner.run([*command, suite, str(target), source.uri]).seconds
-    except CommandError as error:
-        log = target / "debootstrap/debootstrap.log"
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else str(error)
-        raise ProviderError(
-            f"The base image of {suite} could not be built from {source.uri.rpartition('@')[2]}:\n{tail}\n"
-            "Usually the mirror cannot be reached or lacks the suite: try `apt-get update`, or name another "
-            "one with nspawn.mirror."
-        ) from error
+def _build(
+    runner: Runner, target: Path, *, suite: str, sources: Sequence[Source], notify: Callable[[str], None]
+) -> None:
+    main = next(source for source in sources if source.suite == suite)
+    notify(f"building the base image of {suite}, once on this machine: step 1 of 2, essential packages")
+    # debootstrap takes one package after the other: the less it does, the faster. apt does the rest.
+    options = ["--variant=minbase", *(["--no-check-gpg"] if main.trusted else [])]
+    _run(runner, ["debootstrap", *options, suite, str(target), main.uri], env=_proxy(runner))
+    (target / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True, exist_ok=True)
+    (target / "etc/dpkg/dpkg.cfg.d/90enos_crdb").write_text(_DPKG)
+    notify(f"building the base image of {suite}: step 2 of 2, {PACKAGES.count(',') + 1} packages with apt")
+    with _building_files(runner, target, sources):
+        environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+        # Mirrors may speak https before the image has certificates of its own.
+        apt = ["chroot", str(target), "apt-get", "--option", f"Acquire::https::CAInfo=/{_CERTIFICATES}"]
+        _run(runner, [*apt, "update"], env=environment)
+        install = ["install", "--yes", "--no-install-recommends", *PACKAGES.split(",")]
+        _run(runner, [*apt, *install], env=environment)
+    _configure(target)
+
+
+def _run(runner: Runner, command: Sequence[str], *, env: Mapping[str, str]) -> None:
+    runner.run([*_KILLED_WITH_US, *command], env=env)
+
+
+@contextmanager
+def _building_files(runner: Runner, target: Path, sources: Sequence[Source]) -> Iterator[None]:
+    """This machine's settings in the image while apt works there, and gone afterwards."""
+    here = "127.0.0.1"
+    files = [
+        *settings.apt_files(runner, sources=sources, gateway=here),
+        settings.HostFile(path=_CERTIFICATES, content=_read(Path(settings.BUNDLE))),
+        settings.HostFile(path="usr/sbin/policy-rc.d", content="#!/bin/sh\nexit 101\n", mode=0o755),
+        settings.HostFile(path="etc/resolv.conf", content=_read(Path("/etc/resolv.conf"))),
+    ]
+    settings.write_files(target, files)
+    yield
+    for file in files:
+        (target / file.path).unlink()
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""
+
+
+def _proxy(runner: Runner) -> dict[str, str]:
+    """apt's proxy for debootstrap, which does not read apt's settings."""
+    if "http_proxy" in os.environ or shutil.which("apt-config") is None:
+        return {}
+    shown = runner.run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], check=False).stdout
+    value = shown.strip().removeprefix("proxy=").strip("'\"")
+    return {"http_proxy": value} if value.startswith("http") else {}
+
+
+def _failure(error: CommandError, suite: str, sources: Sequence[Source]) -> str:
+    archives = ", ".join(sorted({source.uri.rpartition("@")[2] for source in sources}))
+    tail = "\n".join((error.stdout + error.stderr).strip().splitlines()[-15:])
+    return (
+        f"The base image of {suite} could not be built from {archives}:\n{tail}\n"
+        "Usually the archive cannot be reached or lacks the suite: see whether `apt-get update` works on this "
+        "machine, or name another archive with nspawn.mirror."
+    )
 
 
 def _configure(image: Path) -> None:
@@ -131,7 +159,8 @@ def _configure(image: Path) -> None:
     for section in range(1, 9):
         # postgresql's alternatives are linked there, and fail without the directory.
         (image / f"usr/share/man/man{section}").mkdir(parents=True, exist_ok=True)
-    (image / "etc/dpkg/dpkg.cfg.d/90enos_crdb").write_text(_DPKG)
+    shutil.rmtree(image / "var/lib/apt/lists")
+    (image / "var/lib/apt/lists/partial").mkdir(parents=True)
     (image / "etc/machine-id").write_text("")
     (image / "etc/default/locale").write_text("LANG=C.UTF-8\n")
     for area in ("etc", "var"):
@@ -139,98 +168,5 @@ def _configure(image: Path) -> None:
         (image / area / ".updated").touch()
     for archive in (image / "var/cache/apt/archives").glob("*.deb"):
         archive.unlink()
-    for name in ("etc/resolv.conf", "etc/hostname", "var/lib/dbus/machine-id"):
+    for name in ("etc/hostname", "etc/apt/sources.list", "var/lib/dbus/machine-id"):
         (image / name).unlink(missing_ok=True)
-
-
-def holds_overlay(runner: Runner, directory: Path) -> bool:
-    """Can a file system be stacked with its upper layer in `directory`? (Not on another overlay, or NFS.)"""
-    probe = directory / f".probe-{os.getpid()}"
-    for name in ("lower", "upper", "work", "merged"):
-        (probe / name).mkdir(parents=True)
-    options = "lowerdir=lower,upperdir=upper,workdir=work"
-    try:
-        done = runner.run(["mount", "-t", "overlay", "overlay", "-o", options, "merged"], cwd=probe, check=False)
-        if done.returncode == 0:
-            runner.run(["umount", str(probe / "merged")])
-        return done.returncode == 0
-    finally:
-        shutil.rmtree(probe, ignore_errors=True)
-
-
-def seed_packages(cache: Cache, suite: str, tree: Path) -> None:
-    """Make `tree` a layer in which apt finds what earlier hosts downloaded (hard links: no copy).
-
-    A snapshot, because a directory must not change below a mounted overlay.
-    """
-    archives = tree / "var/cache/apt/archives"
-    (archives / "partial").mkdir(parents=True, exist_ok=True)
-    for package in cache.packages(suite).glob("*.deb"):
-        try:
-            os.link(package, archives / package.name)
-        except OSError:  # another file system, or an image of the same name
-            shutil.copy2(package, archives / package.name)
-    for directory, _, _ in os.walk(tree):
-        os.chmod(directory, 0o755)
-
-
-def harvest_packages(cache: Cache, suite: str, upper: Path) -> int:
-    """Keep the packages a host downloaded; gives how many."""
-    kept = 0
-    target = cache.packages(suite)
-    target.mkdir(parents=True, exist_ok=True)
-    for package in (upper / "var/cache/apt/archives").glob("*.deb"):
-        if package.is_file() and not (target / package.name).exists():
-            arriving = target / f".{os.getpid()}-{package.name}"
-            shutil.move(package, arriving)
-            arriving.rename(target / package.name)
-            kept += 1
-    return kept
-
-
-def freeze(runner: Runner, upper: Path, layer: Path) -> None:
-    """Make the upper directory of a stopped host the layer `layer`; if another process was first, its stays."""
-    for name in _NOT_IN_LAYER.split():
-        path = upper / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    for log in (upper / "var/log").rglob("*"):
-        if log.is_file() and not log.is_symlink():
-            # Truncated, not removed: daemons expect files with their owners.
-            os.truncate(log, 0)
-    shutil.rmtree(upper / "var/log/journal", ignore_errors=True)
-    layer.parent.mkdir(parents=True, exist_ok=True)
-    arriving = layer.parent / f".{os.getpid()}-{layer.name}"
-    shutil.rmtree(arriving, ignore_errors=True)
-    # mv copies with all attributes when the file systems differ.
-    runner.run(["mv", str(upper), str(arriving)])
-    runner.run(["sync", "-f", str(arriving)])
-    try:
-        arriving.rename(layer)
-    except OSError:
-        if not layer.is_dir():
-            raise
-        shutil.rmtree(arriving)
-
-
-def require(cache: Cache, image: str, key: str) -> Path:
-    """Directory of a layer. Raises `ProviderError` when it is not there."""
-    layer = cache.layer(image, key)
-    if not layer.is_dir():
-        raise ProviderError(
-            f"The layer {key} of {image} is not in {cache.directory} (removed since the hosts were planned?).\n"
-            "Destroy this deployment and deploy again: the layer is built anew."
-        )
-    return layer
-
-
-def refuse_odd_path(directory: Path) -> None:
-    """Raise `PrerequisiteError` for a path that mount options cannot express."""
-    odd = [character for character in ',"\\\n' if character in str(directory)]
-    if odd:
-        raise PrerequisiteError(
-            f"{directory} contains {odd[0]!r}, which the overlay file system cannot express in its options.\n"
-            "Use a directory without commas, quotes and backslashes."
-        )

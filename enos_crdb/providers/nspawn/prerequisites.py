@@ -27,7 +27,8 @@ _PROGRAMS = {
     "ssh": ("openssh-client", "reaches the hosts"),
     "ssh-keygen": ("openssh-client", "makes the deployment's keys"),
     "mount": ("mount", "stacks the hosts' file systems"),
-    "unshare": ("util-linux", "tells whether this machine allows containers"),
+    "unshare": ("util-linux", "keeps mounts of the base image's making to itself"),
+    "setpriv": ("util-linux", "ends what an interrupted command began"),
 }
 
 

@@ -15,10 +15,10 @@ from enoslib.objects import Host as EnoslibHost
 from enos_crdb import model
 from enos_crdb.command import Runner
 from enos_crdb.errors import PrerequisiteError, ProviderError
-from enos_crdb.providers.nspawn import image, network, prerequisites
+from enos_crdb.providers.nspawn import image, layers, network, prerequisites
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
 from enos_crdb.providers.nspawn.fleet import Fleet
-from enos_crdb.providers.nspawn.image import Cache
+from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan, refuse_difference
 from enos_crdb.providers.nspawn.prerequisites import Lack
 from enos_crdb.providers.nspawn.suite import Source, choose_suite, own_sources, parse_os_release, suite_sources
@@ -91,7 +91,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         Raises `PrerequisiteError`, `ProviderError`.
         """
         prerequisites.install(self._runner, suite=self.suite, notify=self._notify)
-        image.refuse_odd_path(self._cache.directory)
+        layers.refuse_odd_path(self._cache.directory)
         image.ensure(self._runner, self._cache, suite=self.suite, sources=self._sources(), notify=self._notify)
 
     # Layers
@@ -129,14 +129,14 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
 
     def _layer_workshop(self) -> Path:
         """Where builders have their files: in the cache, into which they are renamed."""
-        layers = self._cache.directory / "layers"
-        layers.mkdir(parents=True, exist_ok=True)
-        if not image.holds_overlay(self._runner, layers):
+        place = self._cache.directory / "layers"
+        place.mkdir(parents=True, exist_ok=True)
+        if not layers.holds_overlay(self._runner, place):
             raise PrerequisiteError(
-                f"The file system of {layers} cannot keep layers (is it an overlay itself, or NFS?).\n"
+                f"The file system of {place} cannot keep layers (is it an overlay itself, or NFS?).\n"
                 "Put the cache on a local disk with ENOS_CRDB_CACHE=DIR, or do without layers: nspawn.layers: false."
             )
-        return layers / f".building-{secrets.token_hex(4)}"
+        return place / f".building-{secrets.token_hex(4)}"
 
     # EnOSlib's contract
 

@@ -149,6 +149,16 @@ def ssh_files(*, authorized_key: str, host_key: str, host_key_public: str) -> li
     ]
 
 
+def apt_files(runner: Runner, *, sources: Iterable[Source], gateway: str) -> list[HostFile]:
+    """Where packages come from and how they are fetched."""
+    dump = runner.run(["apt-config", "dump"], check=False).stdout if shutil.which("apt-config") else ""
+    return [
+        HostFile(path="etc/apt/sources.list", content=format_sources(sources, gateway)),
+        HostFile(path="etc/apt/apt.conf.d/90enos_crdb", content=apt_settings(dump, os.environ, gateway)),
+        *_apt_credentials(),
+    ]
+
+
 def inherited(
     runner: Runner,
     *,
@@ -159,19 +169,16 @@ def inherited(
 ) -> list[HostFile]:
     """What this machine says about fetching packages and finding names, as files of the hosts."""
     certificates = local_certificates(Path("/"))
-    dump = runner.run(["apt-config", "dump"], check=False).stdout if shutil.which("apt-config") else ""
     pip = pip_settings(_pip_config(runner), gateway)
     names = resolver(_resolv_conf_candidates())
     if names is None:
         notify("warning: this machine's name server listens on its loopback only; hosts cannot resolve names")
     files = [
         *certificates,
-        HostFile(path="etc/apt/sources.list", content=format_sources(sources, gateway)),
-        HostFile(path="etc/apt/apt.conf.d/90enos_crdb", content=apt_settings(dump, os.environ, gateway)),
+        *apt_files(runner, sources=sources, gateway=gateway),
         HostFile(path="etc/pip.conf", content=pip_configuration(pip)),
         HostFile(path="etc/uv/uv.toml", content=uv_configuration(pip)),
         HostFile(path="etc/resolv.conf", content=names or ""),
-        *_apt_credentials(),
     ]
     proxies = environment_file(os.environ, gateway=gateway, direct=direct, own_certificates=bool(certificates))
     return [*files, HostFile(path="etc/environment", content=proxies)] if proxies else files
@@ -194,8 +201,18 @@ def local_certificates(root: Path) -> list[HostFile]:
 
 
 def write_tree(tree: Path, files: Iterable[HostFile]) -> None:
-    """Write `files` below `tree`, with the directories' modes of a Debian system."""
+    """Make `tree` of `files`, with the directories' modes of a Debian system."""
     tree.mkdir(parents=True)
+    write_files(tree, files)
+    for directory, _, _ in os.walk(tree):
+        os.chmod(directory, 0o755)
+    for private in ("root", "root/.ssh"):
+        if (tree / private).is_dir():
+            os.chmod(tree / private, 0o700)
+
+
+def write_files(tree: Path, files: Iterable[HostFile]) -> None:
+    """Write `files` below `tree`, never through a link that is there."""
     for file in files:
         path = tree / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,11 +224,6 @@ def write_tree(tree: Path, files: Iterable[HostFile]) -> None:
         with os.fdopen(descriptor, "w") as stream:
             stream.write(file.content)
             os.fchmod(descriptor, file.mode)
-    for directory, _, _ in os.walk(tree):
-        os.chmod(directory, 0o755)
-    for private in ("root", "root/.ssh"):
-        if (tree / private).is_dir():
-            os.chmod(tree / private, 0o700)
 
 
 def _pip_config(runner: Runner) -> str:
