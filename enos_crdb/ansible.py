@@ -22,6 +22,22 @@ from enos_crdb.errors import DeploymentError
 from enos_crdb.model import Event, Host
 
 CALLBACKS = Path(__file__).resolve().parent / "ansible_callbacks"
+SETTINGS: Mapping[str, str] = {
+    "ANSIBLE_CONFIG": str(shipped.directory("playbooks") / "ansible.cfg"),
+    "ANSIBLE_PIPELINING": "True",
+    "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=300s -o ServerAliveInterval=5"
+    " -o ServerAliveCountMax=3 -o LogLevel=ERROR",
+    "ANSIBLE_TIMEOUT": "15",
+    "ANSIBLE_HOST_KEY_CHECKING": "False",
+    "ANSIBLE_DEPRECATION_WARNINGS": "False",
+    "ANSIBLE_LOCALHOST_WARNING": "False",
+    "ANSIBLE_INJECT_FACT_VARS": "False",
+    "ANSIBLE_RETRY_FILES_ENABLED": "False",
+}
+"""Ansible's settings by environment variables; a user's ansible.cfg must not change a measurement."""
+
+os.environ.update(SETTINGS)  # here, because Ansible reads most of them when it is imported, which EnOSlib does
+
 SHOWN_CHARACTERS = 1500
 """A message longer than this is shown cut; the log has all of it."""
 
@@ -111,19 +127,23 @@ class EnoslibAnsible:
         variables: Mapping[str, Any],
         host_variables: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        os.environ.update(settings(self._control_path_dir))
+        os.environ["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self._control_path_dir)
         import enoslib
+        from ansible.errors import AnsibleError
         from ansible.plugins.loader import callback_loader
 
         logging.getLogger("enoslib").setLevel(logging.CRITICAL)  # it logs whole payloads of failed tasks
         enoslib.set_config(ansible_stdout="noop", ansible_forks=max(len(hosts), 5))
         callback_loader.add_directory(str(CALLBACKS))
-        enoslib.run_ansible(
-            [str(shipped.directory("playbooks") / playbook)],
-            roles=_roles(hosts, host_variables),
-            extra_vars=dict(variables),
-            on_error_continue=True,
-        )
+        try:
+            enoslib.run_ansible(
+                [str(shipped.directory("playbooks") / playbook)],
+                roles=_roles(hosts, host_variables),
+                extra_vars=dict(variables),
+                on_error_continue=True,
+            )
+        except AnsibleError as error:  # before any task: the playbook itself is wrong
+            raise DeploymentError(f"{playbook} cannot be run by Ansible: {error.message}") from error
 
 
 class Record:
@@ -207,23 +227,6 @@ def mask(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "********").replace(json.dumps(secret)[1:-1], "********")
     return text
-
-
-def settings(control_path_dir: Path) -> dict[str, str]:
-    """Ansible's settings by environment variables; a user's ansible.cfg must not change a measurement."""
-    return {
-        "ANSIBLE_CONFIG": os.devnull,
-        "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_path_dir),
-        "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=300s -o ServerAliveInterval=5"
-        " -o ServerAliveCountMax=3 -o LogLevel=ERROR",
-        "ANSIBLE_TIMEOUT": "15",
-        "ANSIBLE_HOST_KEY_CHECKING": "False",
-        "ANSIBLE_DEPRECATION_WARNINGS": "False",
-        "ANSIBLE_LOCALHOST_WARNING": "False",
-        "ANSIBLE_INJECT_FACT_VARS": "False",
-        "ANSIBLE_RETRY_FILES_ENABLED": "False",
-    }
 
 
 def _roles(hosts: Sequence[Host], host_variables: Mapping[str, Mapping[str, Any]]) -> Any:
