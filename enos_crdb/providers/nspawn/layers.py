@@ -59,7 +59,7 @@ def seed_packages(cache: Cache, suite: str, tree: Path) -> None:
     A snapshot, because a directory must not change below a mounted overlay.
     """
     archives = tree / "var/cache/apt/archives"
-    (archives / "partial").mkdir(parents=True, exist_ok=True)
+    archives.mkdir(parents=True, exist_ok=True)
     for package in cache.packages(suite).glob("*.deb"):
         try:
             os.link(package, archives / package.name)

@@ -1,0 +1,209 @@
+"""What the machine must have, cgroups, layers: the parts that need no root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from enos_crdb.command import Completed, SubprocessRunner
+from enos_crdb.errors import PrerequisiteError, ProviderError
+from enos_crdb.providers.nspawn import cgroup, layers, prerequisites
+from enos_crdb.providers.nspawn.cgroup import HierarchyCgroups, UnifiedCgroups, scope_prefix
+from enos_crdb.providers.nspawn.fleet import write_private
+from enos_crdb.providers.nspawn.image import image_name
+from enos_crdb.providers.nspawn.layers import Cache
+from enos_crdb.providers.nspawn.prerequisites import ALTERNATIVES, Lack, lacking_capabilities, message
+
+
+class ScriptedRunner:
+    """Answers every command with success and remembers it; `failing` is how the failing ones begin."""
+
+    def __init__(self, *failing: str) -> None:
+        self.commands: list[str] = []
+        self._failing = failing
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout_s: float | None = None,
+        check: bool = True,
+    ) -> Completed:
+        line = " ".join(args)
+        self.commands.append(line)
+        status = int(line.startswith(self._failing)) if self._failing else 0
+        return Completed(args=tuple(args), returncode=status, stdout="", stderr="", seconds=0.0)
+
+
+class TestPrerequisites:
+    PACKAGE = Lack(what="debootstrap", package="debootstrap", why="makes the base image")
+    ROOT = Lack(what="root", package=None, why="only root may")
+    NEVER = Lack(what="CAP_SYS_ADMIN", package=None, why="root of a container")
+
+    def test_without_root_it_says_what_to_run(self) -> None:
+        text = message([self.PACKAGE, self.ROOT], root=False)
+        assert "sudo apt-get install -y --no-install-recommends debootstrap" in text
+        assert "Run enos_crdb as root" in text
+        assert ALTERNATIVES in text
+
+    def test_where_nothing_helps_it_says_so(self) -> None:
+        text = message([self.NEVER], root=True)
+        assert "CAP_SYS_ADMIN: root of a container" in text
+        assert "Nothing that can be installed" in text
+        assert "provider: vagrant" in text
+        assert "provider: static" in text
+        assert "apt-get" not in text
+
+    def test_capabilities_of_an_ordinary_docker_container(self) -> None:
+        assert lacking_capabilities("Name:\tx\nCapEff:\t00000000a80425fb\n") == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
+        assert lacking_capabilities("CapEff:\t000001ffffffffff\n") == []
+
+    def test_installation_as_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers = iter([[self.PACKAGE], []])
+        monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite: next(answers))
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(prerequisites.shutil, "which", lambda name: f"/usr/bin/{name}")
+        said: list[str] = []
+        runner = ScriptedRunner()
+        prerequisites.install(runner, suite="bookworm", notify=said.append)
+        assert said == ["installing Debian packages this machine lacks for local hosts: debootstrap"]
+        assert runner.commands == ["apt-get install -y --no-install-recommends debootstrap"]
+
+    @pytest.mark.parametrize("lacks", [[PACKAGE, ROOT], [NEVER], [PACKAGE, NEVER]], ids=["user", "never", "both"])
+    def test_nothing_is_installed_in_vain(self, monkeypatch: pytest.MonkeyPatch, lacks: list[Lack]) -> None:
+        monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite: lacks)
+        monkeypatch.setattr(os, "geteuid", lambda: 0 if self.ROOT not in lacks else 1000)
+        runner = ScriptedRunner()
+        with pytest.raises(PrerequisiteError, match="cannot run local hosts"):
+            prerequisites.install(runner, suite="bookworm", notify=lambda text: None)
+        assert runner.commands == []
+
+    def test_lack_reads_as_a_sentence(self) -> None:
+        assert str(self.PACKAGE) == "debootstrap is missing (Debian package debootstrap): it makes the base image"
+        assert str(self.NEVER) == "CAP_SYS_ADMIN: root of a container"
+
+
+class TestCgroups:
+    def test_limits_of_a_scope(self) -> None:
+        prefix = scope_prefix("ec1a2b-a", cpus=1.5, memory_mb=512)
+        assert prefix[:2] == ["systemd-run", "--scope"]
+        assert prefix[-1] == "--"
+        for option in ("--unit=ec1a2b-a", "--property=Delegate=yes", "--property=CPUQuota=150%"):
+            assert option in prefix
+        assert "--property=MemoryMax=512M" in prefix
+        assert not [word for word in scope_prefix("x", cpus=None, memory_mb=None) if "CPU" in word or "Mem" in word]
+
+    def test_single_hierarchy(self, tmp_path: Path) -> None:
+        groups = UnifiedCgroups(tmp_path)
+        command, warnings = groups.launch("ec1a2b-a", ["true"], cpus=0.5, memory_mb=100)
+        assert warnings == []
+        assert (tmp_path / "ec1a2b-a/cpu.max").read_text() == "50000 100000"
+        assert (tmp_path / "ec1a2b-a/memory.max").read_text() == "104857600"
+        assert groups.names("ec1a2b-") == {"ec1a2b-a"}
+        SubprocessRunner().run(command)
+        assert (tmp_path / "ec1a2b-a/cgroup.procs").read_text().strip().isdigit()
+
+    def test_one_hierarchy_per_controller(self, tmp_path: Path) -> None:
+        for controller in ("cpu", "memory", "cpuset", "unified"):
+            (tmp_path / controller).mkdir()
+            (tmp_path / controller / "cgroup.procs").touch()
+        groups = HierarchyCgroups(tmp_path)
+        _, warnings = groups.launch("ec1a2b-a", ["true"], cpus=2, memory_mb=1)
+        assert warnings == []
+        assert (tmp_path / "cpu/ec1a2b-a/cpu.cfs_quota_us").read_text() == "200000"
+        assert (tmp_path / "memory/ec1a2b-a/memory.limit_in_bytes").read_text() == "1048576"
+        entered = {path.parent.name for path in groups.paths("ec1a2b-a")}
+        assert entered == {"cpu", "memory", "unified"}, "a process cannot enter a new cpuset"
+
+    def test_refused_limit_is_a_warning(self, tmp_path: Path) -> None:
+        _, warnings = HierarchyCgroups(tmp_path).launch("ec1a2b-a", ["true"], cpus=1, memory_mb=None)
+        assert warnings == ["this machine's cgroup refuses a cpu limit; ec1a2b-a runs without"]
+
+    def test_process_outside_of_its_group_is_found_and_killed(self, tmp_path: Path) -> None:
+        # As left by an engine that was killed between starting a container and its entering the group.
+        command = [sys.executable, "-c", "import time; time.sleep(60)", f"--machine=ec{os.getpid()}-a"]
+        with subprocess.Popen(command) as process:
+            groups, name = UnifiedCgroups(tmp_path), f"ec{os.getpid()}-a"
+            deadline = time.monotonic() + 5
+            while not cgroup.processes(groups, name) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert cgroup.processes(groups, name) == {process.pid}
+            cgroup.kill(groups, name)
+            assert process.wait(5) == -9
+
+
+class TestLayers:
+    def test_a_layer_belongs_to_an_image(self) -> None:
+        cache = Cache(Path("/c"))
+        assert cache.layer("bookworm-1", "k") != cache.layer("bookworm-2", "k")
+        assert image_name("bookworm") == image_name("bookworm")
+        assert image_name("bookworm") != image_name("trixie")
+
+    def test_identity_is_not_part_of_a_layer(self, tmp_path: Path) -> None:
+        upper = tmp_path / "upper"
+        gone = [
+            "etc/hostname",
+            "etc/machine-id",
+            "root/.ssh/id",
+            "var/cache/apt/archives/a.deb",
+            "tmp/x",
+            "etc/pip.conf",
+        ]
+        kept = ["etc/postgresql/postgresql.conf", "opt/keystone/bin/python", "root/.bashrc", "var/lib/dpkg/status"]
+        for name in [*gone, *kept, "var/log/postgresql/log"]:
+            (upper / name).parent.mkdir(parents=True, exist_ok=True)
+            (upper / name).write_text("content")
+        layer = tmp_path / "layers/bookworm/key"
+        layers.freeze(SubprocessRunner(), upper, layer)
+        assert [name for name in gone if (layer / name).exists()] == []
+        assert [(layer / name).read_text() for name in kept] == ["content"] * len(kept)
+        assert (layer / "var/log/postgresql/log").read_text() == ""
+        assert not upper.exists()
+
+    def test_second_of_two_builders_gives_way(self, tmp_path: Path) -> None:
+        layer = tmp_path / "layers/key"
+        for content in ("first", "second"):
+            upper = tmp_path / content
+            (upper / "opt").mkdir(parents=True)
+            (upper / "opt/who").write_text(content)
+            layers.freeze(SubprocessRunner(), upper, layer)
+        assert (layer / "opt/who").read_text() == "first"
+        assert [path.name for path in layer.parent.iterdir()] == ["key"]
+
+    def test_missing_layer(self, tmp_path: Path) -> None:
+        with pytest.raises(ProviderError, match="layer gone"):
+            layers.require(Cache(tmp_path), "bookworm-1", "gone")
+
+    def test_packages_are_downloaded_once(self, tmp_path: Path) -> None:
+        cache = Cache(tmp_path / "cache")
+        archives = tmp_path / "upper/var/cache/apt/archives"
+        archives.mkdir(parents=True)
+        (archives / "a_1.deb").write_text("a")
+        (archives / "lock").touch()
+        assert layers.harvest_packages(cache, "bookworm", tmp_path / "upper") == 1
+        layers.seed_packages(cache, "bookworm", tmp_path / "seed")
+        assert [path.name for path in (tmp_path / "seed/var/cache/apt/archives").iterdir()] == ["a_1.deb"]
+        assert (tmp_path / "seed/var/cache/apt/archives/a_1.deb").stat().st_nlink == 2
+
+    @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\\b"])
+    def test_paths_mount_cannot_express(self, name: str) -> None:
+        with pytest.raises(PrerequisiteError, match="without commas"):
+            layers.refuse_odd_path(Path("/srv") / name)
+
+
+def test_state_is_private_and_replaced_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "new/state.json"
+    for content in ("one", "two"):
+        write_private(file, content)
+    assert file.read_text() == "two"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(file.parent.iterdir()) == [file]
