@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from enos_crdb.config.base import Section
 from enos_crdb.config.scenarios import STUDY_2018, known
@@ -61,3 +61,11 @@ class Bench(Section):
     """Longest wait for one HTTP answer of Keystone."""
     scenario_timeout_s: float = Field(default=3600.0, gt=0)
     """A Rally task that runs longer is stopped and recorded as failed."""
+
+    @field_validator("scenarios")
+    @classmethod
+    def _once_each(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"'{name}' is listed twice; samples of a run are told apart by the scenario's name")
+        return names

@@ -1,0 +1,31 @@
+"""Rally: its scenarios, its task files, the clients that run them, and what they bring back."""
+
+from enos_crdb.config.scenarios import RALLY_OPENSTACK, SCENARIOS, STUDY_2018, Scenario
+from enos_crdb.rally.results import ITERATION, Outcome, receive, samples
+from enos_crdb.rally.task import (
+    Client,
+    clients,
+    environment,
+    prepare_variables,
+    rally_task,
+    run_variables,
+    slug,
+)
+
+__all__ = [
+    "ITERATION",
+    "RALLY_OPENSTACK",
+    "SCENARIOS",
+    "STUDY_2018",
+    "Client",
+    "Outcome",
+    "Scenario",
+    "clients",
+    "environment",
+    "prepare_variables",
+    "rally_task",
+    "receive",
+    "run_variables",
+    "samples",
+    "slug",
+]
