@@ -1,0 +1,63 @@
+"""Pages that are written from the code are up to date, and say everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enos_crdb import errors, reference
+from enos_crdb.cli.commands import cli
+from enos_crdb.config import Configuration
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "enos_crdb" / "configuration.schema.json"
+
+
+@pytest.mark.parametrize("name", reference.pages(cli))
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    page = ROOT / "docs" / name
+    assert page.read_text(encoding="utf-8") == reference.pages(cli)[name], "run `invoke docs`"
+
+
+def test_the_shipped_schema_is_what_the_code_says() -> None:
+    assert SCHEMA.read_text(encoding="utf-8") == reference.schema_text(), "run `invoke docs`"
+
+
+def test_the_schema_is_closed_and_described() -> None:
+    schema = json.loads(reference.schema_text())
+    for section in [schema, *schema["$defs"].values()]:
+        assert section["additionalProperties"] is False
+        assert section["description"]
+
+
+def keys(schema: dict[str, Any]) -> Iterator[str]:
+    for section in [schema, *schema["$defs"].values()]:
+        yield from section["properties"]
+
+
+def test_every_key_stands_in_the_reference_of_the_configuration() -> None:
+    page = reference.configuration_page()
+    missing = {key for key in keys(Configuration.model_json_schema()) if f"| `{key}` |" not in page}
+    assert not missing
+
+
+def test_every_exit_code_stands_in_its_reference() -> None:
+    page = reference.exit_codes_page()
+    for kind in (errors.ConfigurationError, errors.BenchError, errors.Interrupted):
+        assert f"| {kind.exit_code} | `{kind.__name__}` | {kind.meaning} |" in page
+
+
+def test_every_command_stands_in_its_reference() -> None:
+    page = reference.commands_page(cli)
+    for name in cli.commands:
+        assert f"## `enos_crdb {name}`" in page
+
+
+def test_tables_are_not_broken_by_their_content() -> None:
+    for text in reference.pages(cli).values():
+        rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+        assert {row.count("|") for row in rows} <= {4, 5}
