@@ -64,7 +64,7 @@ def pings(provider: Nspawn, name: str, target: str) -> bool:
 
 
 def prefix(directory: Path) -> str:
-    return "ec" + json.loads((directory / "nspawn.json").read_text())["id"]
+    return f"ec{json.loads((directory / 'nspawn.json').read_text())['id']}"
 
 
 def traces(mark: str, directory: Path) -> list[str]:

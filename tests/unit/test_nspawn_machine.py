@@ -71,7 +71,7 @@ class TestPrerequisites:
         answers = iter([[self.PACKAGE], []])
         monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite: next(answers))
         monkeypatch.setattr(os, "geteuid", lambda: 0)
-        monkeypatch.setattr(prerequisites.shutil, "which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
         said: list[str] = []
         runner = ScriptedRunner()
         prerequisites.install(runner, suite="bookworm", notify=said.append)

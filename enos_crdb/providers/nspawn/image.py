@@ -15,7 +15,7 @@ from enos_crdb.errors import CommandError, ProviderError
 from enos_crdb.providers.nspawn import settings
 from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.network import locked
-from enos_crdb.providers.nspawn.suite import Source
+from enos_crdb.providers.nspawn.suite import Source, is_ubuntu
 
 RECIPE = 2
 """Part of the image's name: raise it when what is done to the image changes."""
@@ -91,7 +91,7 @@ def _build(
     notify(f"building the base image of {suite}, once on this machine: step 1 of 2, essential packages")
     # debootstrap takes one package after the other: the less it does, the faster. apt does the rest.
     options = ["--variant=minbase", *(["--no-check-gpg"] if main.trusted else [])]
-    _run(runner, ["debootstrap", *options, suite, str(target), main.uri], env=_proxy(runner))
+    _run(runner, ["debootstrap", *options, suite, str(target), main.uri, *_script(suite)], env=_proxy(runner))
     (target / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True, exist_ok=True)
     (target / "etc/dpkg/dpkg.cfg.d/90enos_crdb").write_text(_DPKG)
     notify(f"building the base image of {suite}: step 2 of 2, {PACKAGES.count(',') + 1} packages with apt")
@@ -103,6 +103,14 @@ def _build(
         install = ["install", "--yes", "--no-install-recommends", *PACKAGES.split(",")]
         _run(runner, [*apt, *install], env=environment)
     _configure(target)
+
+
+def _script(suite: str) -> list[str]:
+    """debootstrap's instructions, when the suite is younger than this machine's debootstrap."""
+    scripts = Path("/usr/share/debootstrap/scripts")
+    if (scripts / suite).exists():
+        return []
+    return [str(scripts / ("gutsy" if is_ubuntu(suite) else "sid"))]
 
 
 def _run(runner: Runner, command: Sequence[str], *, env: Mapping[str, str]) -> None:
@@ -154,6 +162,11 @@ def _configure(image: Path) -> None:
         link = image / "etc/systemd/system" / unit
         link.unlink(missing_ok=True)
         link.symlink_to("/dev/null")
+    # Ubuntu starts sshd at the first connection; here it is what tells that a host is ready.
+    wanted = image / "etc/systemd/system/multi-user.target.wants/ssh.service"
+    wanted.parent.mkdir(exist_ok=True)
+    wanted.unlink(missing_ok=True)
+    wanted.symlink_to("/lib/systemd/system/ssh.service")
     for key in (image / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
     for section in range(1, 9):
