@@ -1,0 +1,199 @@
+"""Keystone as values: keys, regions, the variables of its Ansible roles, and the files a user logs in with.
+
+Nothing here touches the world.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from enos_crdb import locks
+from enos_crdb.config.openstack import OpenStack
+from enos_crdb.model import Resources
+
+PORT = 5000
+USERNAME = "admin"
+PROJECT = "admin"
+UNITS = ("keystone.service", "memcached.service")
+"""systemd units of a Keystone host, whose journals are collected."""
+FILES = ("/etc/keystone/keystone.conf", "/etc/keystone/uwsgi.ini", "/etc/memcached.conf")
+"""Configuration files of a Keystone host that are collected; the first one holds a password."""
+VIRTUALENV = "/opt/enos_crdb/keystone"
+RALLY_VIRTUALENV = "/opt/enos_crdb/rally"
+CLOUDS_FILE = "/etc/openstack/clouds.yaml"
+"""On hosts of role ``rally``: credentials for the openstack command there."""
+
+_KEYS = ("fernet_0", "fernet_1", "credential_0", "credential_1", "jws_private", "jws_public")
+_SECRET = "keystone_{}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One Keystone as a client sees it: its region (the name of its host) and its address."""
+
+    region: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheels:
+    """A wheelhouse as a host finds it: its directory there, and a tar file here to send ("" when it is there)."""
+
+    directory: str
+    archive: str = ""
+
+
+def new_keys() -> dict[str, str]:
+    """Keys that all Keystones of a deployment share, by the name under which `secrets.json` keeps them.
+
+    Two fernet keys for tokens (0 is the next one, 1 signs), two for credentials, an ES256 pair for JWS tokens.
+    """
+    from cryptography.fernet import Fernet
+
+    fernet = {name: Fernet.generate_key().decode() for name in _KEYS if not name.startswith("jws")}
+    private, public = _es256_pair()
+    keys = {**fernet, "jws_private": private, "jws_public": public}
+    return {_SECRET.format(name): key for name, key in keys.items()}
+
+
+def endpoints(resources: Resources) -> tuple[Endpoint, ...]:
+    """The Keystones in the order of the configuration; the first is the default of clients."""
+    return tuple(
+        Endpoint(region=host.name, url=f"http://{host.addresses['control']}:{PORT}/v3")
+        for host in resources.with_role("keystone")
+    )
+
+
+def bootstrap_host(resources: Resources) -> str:
+    """Name of the host that makes schema and catalogue for all."""
+    return min(host.name for host in resources.with_role("keystone"))
+
+
+def install_variables(openstack: OpenStack, *, keystone: Wheels, rally: Wheels) -> dict[str, Any]:
+    """Variables of `preflight` and `install` of the Ansible roles keystone and rally; equal for all hosts."""
+    return {
+        "keystone_release": openstack.release,
+        "keystone_oldest_python": locks.OLDEST_PYTHON[locks.keystone_lock(openstack.release)],
+        "keystone_virtualenv": VIRTUALENV,
+        "keystone_wheelhouse": keystone.directory,
+        "keystone_wheelhouse_archive": keystone.archive,
+        "rally_oldest_python": locks.OLDEST_PYTHON["rally"],
+        "rally_virtualenv": RALLY_VIRTUALENV,
+        "rally_wheelhouse": rally.directory,
+        "rally_wheelhouse_archive": rally.archive,
+    }
+
+
+def variables(
+    openstack: OpenStack,
+    resources: Resources,
+    secrets: Mapping[str, str],
+    connections: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Host name -> variables of the roles memcached, keystone and rally, for hosts of roles keystone and rally.
+
+    `connections` maps each Keystone host to its SQLAlchemy URL. `secrets` holds ``keystone_admin_password`` and
+    what `new_keys` gave.
+    """
+    shared = {**_shared(resources, secrets), **_options(openstack)}
+    keys = {name: secrets[_SECRET.format(name)] for name in _KEYS}
+    by_host: dict[str, dict[str, Any]] = {}
+    for host in resources.with_role("rally"):
+        by_host[host.name] = {**shared, "rally_clouds": clouds_yaml(resources, secrets["keystone_admin_password"])}
+    for host, endpoint in zip(resources.with_role("keystone"), endpoints(resources), strict=True):
+        by_host[host.name] = {
+            **by_host.get(host.name, shared),
+            "keystone_listen_address": host.addresses["control"],
+            "keystone_region": endpoint.region,
+            "keystone_url": endpoint.url,
+            "keystone_database_url": connections[host.name],
+            "keystone_keys": keys,
+        }
+    return by_host
+
+
+def openrc(resources: Resources, password: str) -> str:
+    """Shell text that logs in at the first Keystone; the other regions are in it as comments."""
+    first, *others = endpoints(resources)
+    settings = {
+        "OS_AUTH_URL": first.url,
+        "OS_REGION_NAME": first.region,
+        "OS_USERNAME": USERNAME,
+        "OS_PASSWORD": password,
+        "OS_PROJECT_NAME": PROJECT,
+        "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_DOMAIN_NAME": "Default",
+        "OS_IDENTITY_API_VERSION": "3",
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    lines += [f"# {other.region}: OS_AUTH_URL={other.url} OS_REGION_NAME={other.region}" for other in others]
+    return "\n".join(lines) + "\n"
+
+
+def clouds_yaml(resources: Resources, password: str) -> str:
+    """A clouds.yaml with one cloud per region, named like it, and ``enos_crdb`` for the first of them."""
+    regions = endpoints(resources)
+    clouds = {endpoint.region: _cloud(endpoint, password) for endpoint in regions}
+    text: str = yaml.safe_dump({"clouds": {"enos_crdb": _cloud(regions[0], password), **clouds}}, sort_keys=False)
+    return text
+
+
+def openstack_command(arguments: tuple[str, ...], *, cloud: str = "enos_crdb") -> tuple[str, ...]:
+    """The openstack command as it is run on a host of role ``rally``; argv without a password."""
+    environment = (f"OS_CLIENT_CONFIG_FILE={CLOUDS_FILE}", f"OS_CLOUD={cloud}", "PYTHONWARNINGS=ignore")
+    return ("env", *environment, f"{RALLY_VIRTUALENV}/bin/openstack", *arguments)
+
+
+def _shared(resources: Resources, secrets: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "keystone_port": PORT,
+        "keystone_endpoints": [{"region": e.region, "url": e.url} for e in endpoints(resources)],
+        "keystone_bootstrap_host": bootstrap_host(resources),
+        "keystone_admin_username": USERNAME,
+        "keystone_admin_password": secrets["keystone_admin_password"],
+    }
+
+
+def _options(openstack: OpenStack) -> dict[str, Any]:
+    options = {f"keystone_{name}": value for name, value in openstack.keystone.model_dump().items()}
+    return {
+        **options,
+        "keystone_release": openstack.release,
+        "memcached_enabled": openstack.keystone.cache == "memcached",
+    }
+
+
+def _cloud(endpoint: Endpoint, password: str) -> dict[str, Any]:
+    return {
+        "auth": {
+            "auth_url": endpoint.url,
+            "username": USERNAME,
+            "password": password,
+            "project_name": PROJECT,
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+        "region_name": endpoint.region,
+        "identity_api_version": 3,
+    }
+
+
+def _es256_pair() -> tuple[str, str]:
+    """PEM texts of a private key and its public key on the curve P-256."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return private.decode(), public.decode()
