@@ -78,16 +78,15 @@ def _is_error(kind: object) -> TypeGuard[type[errors.EnosCrdbError]]:
 
 
 def commands_page(cli: click.Group) -> str:
-    """The commands and their options, as ``--help`` shows them."""
+    """The commands with their arguments and options."""
     parts = [
         "# Commands",
         NOTICE,
-        "`python -m enos_crdb` is the same as `enos_crdb`. The options of the first block stand before the command.",
+        "`python -m enos_crdb` is the same as `enos_crdb`. The options of the first table stand before the command.\n"
+        "Every command has `--help`.",
     ]
     for path, command in _commands(cli, ("enos_crdb",)):
-        context = click.Context(command, info_name=" ".join(path), max_content_width=100, terminal_width=100)
-        title = f"## `{' '.join(path)}`" if len(path) > 1 else "## Options of every command"
-        parts += [title, f"```text\n{command.get_help(context)}\n```"]
+        parts += _command(path, command)
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,6 +95,31 @@ def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[t
     if isinstance(command, click.Group):
         for name in sorted(command.commands):
             yield from _commands(command.commands[name], (*path, name))
+
+
+def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
+    """What click's own help shows, whichever version of click is installed."""
+    arguments = [_argument(item) for item in command.params if isinstance(item, click.Argument)]
+    options = [item for item in command.params if isinstance(item, click.Option)]
+    last = "COMMAND" if isinstance(command, click.Group) else ""
+    usage = " ".join(filter(None, [*path, "[OPTIONS]" if options else "", *arguments, last]))
+    yield f"## `{' '.join(path)}`"
+    yield f"    {usage}"
+    yield _prose(command.help or "")
+    if options:
+        yield _table(("option", "default", "meaning"), [_option(item) for item in options])
+
+
+def _argument(argument: click.Argument) -> str:
+    name = (argument.name or "").upper()
+    return (name if argument.required else f"[{name}]") + ("..." if argument.nargs == -1 else "")
+
+
+def _option(option: click.Option) -> tuple[str, str, str]:
+    choices = "|".join(map(str, option.type.choices)) if isinstance(option.type, click.Choice) else ""
+    value = "" if option.is_flag else " " + (option.metavar or choices or option.type.name.upper())
+    default = "*required*" if option.required else f"`{option.default}`" if option.show_default else ""
+    return f"`{', '.join(option.opts)}{value}`", default, _prose(option.help or "")
 
 
 def _section(path: str, section: type[Section]) -> Iterator[str]:
