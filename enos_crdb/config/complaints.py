@@ -22,7 +22,6 @@ SCALARS = frozenset({"str", "int", "float", "bool"})
 PATTERNS = {
     "name": "must be lower case letters, digits and hyphens (at most 48, no hyphen first)",
     "site": "must be lower case letters, digits and hyphens (no hyphen first)",
-    "suite": "must be the code name of a release, in lower case letters (bookworm, noble...)",
 }
 """What the regular expression of a key means."""
 

@@ -1,0 +1,1 @@
+"""What the commands do: each phase is a list of steps that are safe to repeat."""
