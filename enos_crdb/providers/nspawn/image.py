@@ -17,7 +17,7 @@ from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.network import locked
 from enos_crdb.providers.nspawn.suite import Source, is_ubuntu
 
-RECIPE = 2
+RECIPE = 3
 """Part of the image's name: raise it when what is done to the image changes."""
 
 PACKAGES = (
@@ -172,8 +172,7 @@ def _configure(image: Path) -> None:
     for section in range(1, 9):
         # postgresql's alternatives are linked there, and fail without the directory.
         (image / f"usr/share/man/man{section}").mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(image / "var/lib/apt/lists")
-    (image / "var/lib/apt/lists/partial").mkdir(parents=True)
+    # apt's lists stay: their age is how Ansible's apt module tells that they need not be fetched again.
     (image / "etc/machine-id").write_text("")
     (image / "etc/default/locale").write_text("LANG=C.UTF-8\n")
     for area in ("etc", "var"):
