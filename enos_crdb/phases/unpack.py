@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
 
 from enos_crdb.errors import StateError
-
-MASK = b"********"
+from enos_crdb.masking import masked
 
 
 def unpack(archive: Path, target: Path, secrets: Sequence[str]) -> None:
@@ -34,20 +31,6 @@ def unpack(archive: Path, target: Path, secrets: Sequence[str]) -> None:
         ) from None
     finally:
         archive.unlink(missing_ok=True)
-
-
-def masked(content: bytes, secrets: Sequence[str]) -> bytes:
-    """`content` with every secret replaced by stars: as it is, as JSON writes it, and as a URL writes it."""
-    for secret in secrets:
-        for spelling in _spellings(secret):
-            content = content.replace(spelling, MASK)
-    return content
-
-
-def _spellings(secret: str) -> Iterator[bytes]:
-    if secret:
-        written = (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret))
-        yield from (spelling.encode() for spelling in dict.fromkeys(written))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from enos_crdb.errors import BenchError
+from enos_crdb.masking import masked
 from enos_crdb.model import Sample
 from enos_crdb.rally.task import Client, slug
 
@@ -44,7 +45,13 @@ class Outcome:
 
 
 def receive(
-    run: Path, incoming: Path, index: int, scenario: str, wanted: Sequence[Client], secrets: Sequence[str] = ()
+    run: Path,
+    incoming: Path,
+    index: int,
+    scenario: str,
+    wanted: Sequence[Client],
+    *,
+    secrets: Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
     """Unpack what the rally hosts sent (``<incoming>/<host>.tar``) into ``<run>/rally`` and remove it.
 
@@ -67,12 +74,9 @@ def _unpack(archive: Path, target: Path, stem: str, secrets: Sequence[str]) -> N
             stream = packed.extractfile(member) if member.isfile() else None
             if stream is None or part not in ENDINGS or "/" in part or client in ("", ".", ".."):
                 continue
-            content = stream.read()
-            for secret in secrets:
-                content = content.replace(secret.encode(), b"********")
             path = target / f"{stem}-{client}{ENDINGS[part]}"
             path.touch(mode=0o600)
-            path.write_bytes(content)
+            path.write_bytes(masked(stream.read(), secrets))
 
 
 def _outcome(run: Path, name: str, client: Client) -> Outcome:
@@ -107,10 +111,7 @@ def samples(report: Path, *, run: str, scenario: str, client: str) -> list[Sampl
     document = _read(report)
     try:
         workloads = [
-            workload
-            for task in document["tasks"]
-            for subtask in task["subtasks"]
-            for workload in subtask["workloads"]
+            workload for task in document["tasks"] for subtask in task["subtasks"] for workload in subtask["workloads"]
         ]
         rows: list[Sample] = []
         first = 0

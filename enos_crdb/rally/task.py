@@ -52,9 +52,7 @@ def slug(index: int, scenario: str) -> str:
 
 def rally_task(scenario: Scenario, bench: Bench, *, together: bool) -> dict[str, Any]:
     """The Rally task (version 2) of one scenario. ``together``: wait, before the load, for the common start."""
-    contexts: dict[str, Any] = {
-        "users": {"tenants": bench.projects, "users_per_tenant": bench.users_per_project}
-    }
+    contexts: dict[str, Any] = {"users": {"tenants": bench.projects, "users_per_tenant": bench.users_per_project}}
     if together:
         contexts["start_together"] = {"longest_wait_s": SETUP_S}
     return {
@@ -100,9 +98,7 @@ def environment(client: Client, password: str) -> dict[str, Any]:
     }
 
 
-def prepare_variables(
-    run: str, wanted: Sequence[Client], bench: Bench, password: str
-) -> dict[str, dict[str, Any]]:
+def prepare_variables(run: str, wanted: Sequence[Client], bench: Bench, password: str) -> dict[str, dict[str, Any]]:
     """Host name -> variables of the Ansible role's ``prepare.yml`` and ``run.yml``, for hosts that have clients."""
     found: dict[str, dict[str, Any]] = {}
     for client in wanted:
@@ -117,9 +113,7 @@ def prepare_variables(
     return found
 
 
-def run_variables(
-    index: int, name: str, wanted: Sequence[Client], bench: Bench, fetch_to: str
-) -> dict[str, Any]:
+def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench, fetch_to: str) -> dict[str, Any]:
     """Variables of ``run.yml`` for the `index`-th scenario (from 1), called `name`.
 
     ``fetch_to`` is the directory on this machine that gets one archive per rally host.
@@ -145,4 +139,3 @@ def grace_s(bench: Bench) -> float:
     """How long a client may go on after its time is up: answers that are awaited, then the reports."""
     cleanup_s = 0.0 if bench.reset == "scenario" else bench.scenario_timeout_s
     return 2 * bench.http_timeout_s + 60.0 + cleanup_s
-

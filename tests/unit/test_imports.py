@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ errors",
         "model events shipped",
-        "config backends stats command keystone inventory software locks",  # values, and the door to processes
+        "config backends stats usage command keystone inventory software locks masking",  # values, and the door to processes
         "ansible ansible_callbacks providers network rally store provenance wheelhouse",  # effects
         "phases",
         "experiment",
@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom to the top. A module may import those of its own layer (without a cycle) and of those below."""
 
 ONLY_BELOW: dict[str, str] = {
-    "summary": "errors model stats store config shipped",
+    "summary": "errors model stats store config shipped usage",
     "reference": "errors config",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""

@@ -36,7 +36,8 @@ def main() -> None:
     problems: list[str] = []
     with tarfile.open(request["archive"], "w:gz", compresslevel=3) as archive:
         for unit in units(request.get("units", []), problems):
-            add_text(archive, f"journal/{unit}.log", journal(unit, request.get("since"), problems))
+            if text := journal(unit, request.get("since"), problems):
+                add_text(archive, f"journal/{unit}.log", text)
         for pattern in request.get("files", []):
             for path in sorted(glob.glob(pattern, recursive=True)):
                 add_file(archive, path, f"files{os.path.abspath(path)}", problems)
@@ -67,7 +68,7 @@ def journal(unit: str, since: float | None, problems: list[str]) -> str:
 
 def versions(request: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     return {
-        "things": {thing: run(words, problems).strip() for thing, words in request.get("commands", {}).items()},
+        "things": {thing: run(words, problems).strip()[:200] for thing, words in request.get("commands", {}).items()},
         "system": system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
@@ -104,7 +105,13 @@ def distributions(place: str) -> dict[str, str]:
 def run(arguments: list[str], problems: list[str]) -> str:
     try:
         done = subprocess.run(
-            arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=LONGEST_S
+            arguments,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LONGEST_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         problems.append(f"{arguments[0]}: {error}")

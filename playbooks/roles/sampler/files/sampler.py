@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from typing import TextIO
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,13 +34,13 @@ class Processes:
         self._names: dict[tuple[str, str], str] = {}
         self._seen: dict[tuple[str, str], float] = {}
         self._first: dict[tuple[str, str], float] = {}
-        self._ended: Counter[str] = Counter()
+        self._ended: defaultdict[str, float] = defaultdict(float)
         self._began = False
 
     def read(self) -> tuple[dict[str, float], dict[str, float]]:
         """CPU seconds and resident MiB by command name."""
         now: dict[tuple[str, str], float] = {}
-        memory: Counter[str] = Counter()
+        memory: defaultdict[str, float] = defaultdict(float)
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/stat") as stream:
@@ -67,7 +67,7 @@ class Processes:
         self._seen = now
 
     def _total(self, now: dict[tuple[str, str], float]) -> dict[str, float]:
-        total = Counter(self._ended)
+        total = self._ended.copy()
         for key, seconds in now.items():
             total[self._names[key]] += seconds - self._first[key]
         return {name: round(seconds, 2) for name, seconds in total.items() if seconds > 0}
@@ -92,7 +92,7 @@ def machine() -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], float] = {("cores", ""): len(os.sched_getaffinity(0))}
     with open("/proc/stat") as stream:
         ticks = stream.readline().split()[1:9]
-    found |= {("machine_cpu_s", state): int(count) / TICKS for state, count in zip(CPU_STATES, ticks)}
+    found |= {("machine_cpu_s", state): int(count) / TICKS for state, count in zip(CPU_STATES, ticks, strict=False)}
     with open("/proc/meminfo") as stream:
         lines = (line.split() for line in stream)
         sizes = {words[0].rstrip(":"): int(words[1]) // 1024 for words in lines}

@@ -1,0 +1,23 @@
+"""Secrets out of what is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+MASK = b"********"
+
+
+def masked(content: bytes, secrets: Sequence[str]) -> bytes:
+    """`content` with every secret replaced by stars: as it is, as JSON writes it, and as a URL writes it."""
+    for secret in secrets:
+        for spelling in _spellings(secret):
+            content = content.replace(spelling, MASK)
+    return content
+
+
+def _spellings(secret: str) -> Iterator[bytes]:
+    if secret:
+        written = (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret))
+        yield from (spelling.encode() for spelling in dict.fromkeys(written))
