@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -79,29 +80,37 @@ def summarise(directory: Path) -> Summary:
 
 def table(summary: Summary) -> RenderableType:
     """One line per scenario (whole iterations), below what it was measured on."""
-    shown = Table(title=f"Run {summary.run}", title_justify="left", caption_justify="left")
-    shown.add_column("scenario", no_wrap=True)
-    for heading in ("n", "failures", "mean s", "p50 s", "p95 s", "p99 s", "ok/s", "Rally CPU"):
-        shown.add_column(heading, justify="right", no_wrap=True)
+    shown = Table(title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("scenario", overflow="fold")
+    for heading in ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "CPU"):
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for row in summary.rows:
-        found = row.statistics
-        if found.metric == ITERATION:
-            seconds = (found.mean, found.p50, found.p95, found.p99)
-            style = "red" if row.status != "ok" else ""
-            shown.add_row(
-                _without_service(found.scenario),
-                str(found.n),
-                str(found.failures),
-                *(_number(value, 3) for value in seconds),
-                _number(found.throughput, 2),
-                "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
-                style=style,
-            )
-    shown.caption = "durations of successful iterations; ok/s: successful iterations per second, over all Rallies"
+        if row.statistics.metric == ITERATION:
+            shown.add_row(*_cells(row), style="" if row.status == "ok" else "red")
     facts = Table.grid(padding=(0, 2))
-    for name, value in summary.facts.items():
+    for name, value in {**_LEGEND, **summary.facts}.items():
         facts.add_row(Text(name, style="bold"), Text(value))
     return Group(shown, facts)
+
+
+_LEGEND = {
+    "mean ... p99": "milliseconds, of successful iterations",
+    "ok/s": "successful iterations per second, all Rallies together",
+    "CPU": "share of its host's cores that Rally used",
+}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.statistics
+    durations = (found.mean, found.p50, found.p95, found.p99)
+    return (
+        found.scenario.removeprefix("keystone/"),
+        str(found.n),
+        str(found.failures),
+        *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
+        "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
+        "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
+    )
 
 
 def warnings(summary: Summary) -> tuple[str, ...]:
@@ -150,16 +159,8 @@ _MEASURED = (
 )
 
 
-def _number(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
 def _plain(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
-
-
-def _without_service(scenario: str) -> str:
-    return scenario.removeprefix("keystone/")
 
 
 def _rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:
@@ -237,6 +238,7 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     bench = manifest["configuration"]["bench"]
     hosts = manifest["hosts"]
     cache = "no cache" if label["cache"] == "none" else f"cache {label['cache']}"
+    rallies = [client["rally"] for client in manifest["clients"]]
     places = sorted({host["site"] for host in hosts})
     return {
         "database": f"{label['backend']} {label['backend_version']}".strip() + f" on {_names(hosts, 'database')}",
@@ -244,14 +246,22 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         f"{label['workers']} workers x {label['threads']} threads, {cache}, "
         f"{label['password_hash_rounds']} hash rounds, {label['token_provider']} tokens",
         "load": f"{label['load']}: {_amount(bench)}; "
-        f"rally-openstack {label['rally_openstack_version']} on {_names(hosts, 'rally')}",
+        f"rally-openstack {label['rally_openstack_version']} on {', '.join(dict.fromkeys(rallies))}",
         "database state": {
             "scenario": "made anew before each scenario",
             "run": "made anew before the run",
             "never": "as it was",
         }[bench["reset"]],
+        "made": _made(manifest),
         "hosts": f"{len(hosts)} ({manifest['provider']}), {label['system']}; sites: {', '.join(places)}",
     }
+
+
+def _made(manifest: Mapping[str, Any]) -> str:
+    code = manifest["provenance"]
+    commit = f", commit {code['commit'][:10]}" if code["commit"] else ""
+    changed = " with uncommitted changes" if code["dirty"] else ""
+    return f"{manifest['started_at'][:19]}Z by enos_crdb {code['enos_crdb']}{commit}{changed}"
 
 
 def _names(hosts: Sequence[Mapping[str, Any]], role: str) -> str:
@@ -274,7 +284,6 @@ def _labels(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     bench, openstack = configuration["bench"], configuration["openstack"]
     keystone, backend = openstack["keystone"], configuration["database"]["backend"]
     versions = Versions(directory, manifest)
-    clients = [client for scenario in manifest["scenarios"][:1] for client in scenario["clients"]]
     return {
         "backend": backend,
         "backend_version": versions.of("database", backend, "database", "mariadb-server", "mariadb"),
@@ -286,7 +295,7 @@ def _labels(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "password_hash_rounds": keystone["password_hash_rounds"],
         "token_provider": keystone["token_provider"],
         "load": bench["load"],
-        "rallies": len(clients),
+        "rallies": len(manifest["clients"]),
         "runner": bench["runner"]["type"],
         "times": bench["times"],
         "concurrency": bench["concurrency"],
@@ -296,6 +305,8 @@ def _labels(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "rally_openstack_version": versions.of("rally", "rally-openstack"),
         "system": versions.of("database", "system", number=False),
         "provider": manifest["provider"],
+        "enos_crdb": manifest["provenance"]["enos_crdb"],
+        "commit": manifest["provenance"]["commit"] or "",
         "started_at": manifest["started_at"],
     }
 
