@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
 from invoke.collection import Collection
@@ -39,7 +40,8 @@ def lint(context: Context) -> None:
     _run(context, f"{PYTHON} -m mypy")
     linter = _environment("ansible-lint", ANSIBLE_LINT)
     # --offline: every module we use is Ansible's own, so nothing is fetched from Galaxy.
-    _run(context, f"{shlex.quote(str(linter / 'ansible-lint'))} --offline --strict playbooks", path=linter)
+    environment = {"PATH": f"{linter}:{os.environ['PATH']}", "ANSIBLE_ROLES_PATH": str(ROOT / "playbooks" / "roles")}
+    _run(context, "ansible-lint --offline --strict playbooks", environment)
 
 
 @task
@@ -84,11 +86,10 @@ def deploy(context: Context) -> None:
     _run(context, f"{PYTHON} benchmarks/deploy.py")
 
 
-def _run(context: Context, command: str, path: Path | None = None) -> None:
+def _run(context: Context, command: str, environment: Mapping[str, str] | None = None) -> None:
     """Run `command` at the root of the project, on this terminal; its status becomes ours."""
     with context.cd(str(ROOT)):
-        environment = {"PATH": f"{path}:{os.environ['PATH']}"} if path else {}
-        context.run(command, echo=True, env=environment, pty=sys.stdout.isatty(), in_stream=False)
+        context.run(command, echo=True, env=dict(environment or {}), pty=sys.stdout.isatty(), in_stream=False)
 
 
 def _write(path: Path, text: str) -> None:

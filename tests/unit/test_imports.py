@@ -18,11 +18,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ errors",
         "model events shipped",
-        "config backends stats usage command keystone inventory software locks masking",  # values, and the door to processes
+        # values, and the door to processes:
+        "config backends stats usage command keystone inventory software locks masking",
         "ansible ansible_callbacks providers network rally store provenance wheelhouse",  # effects
+        "summary",  # reads a run's directory
         "phases",
         "experiment",
-        "summary reference testing",
+        "reference testing",
         "cli",
         "__main__",
     )
