@@ -55,6 +55,8 @@ def complain(error: ValidationError, *, source: str, places: Mapping[str, str]) 
 
 def _problem(item: Any, source: str, places: Mapping[str, str]) -> str:
     path, owner = _walk(item["loc"])
+    if item["type"] == "union_tag_invalid":
+        path = (*path, item["ctx"]["discriminator"].strip("'"))
     said = _say(item, path, owner)
     if not path:  # a rule about several sections begins its message with the key to change
         rule = re.match(r"([a-z0-9_.]+): (.*)", said, flags=re.DOTALL)
@@ -132,9 +134,8 @@ def _unknown_key(key: str, allowed: Mapping[str, Any]) -> str:
 
 
 def _unknown_tag(context: Mapping[str, Any]) -> str:
-    tag = str(context["discriminator"]).strip("'")
     hint = _nearest_value(context["tag"], {"expected": context["expected_tags"]})
-    return f"{tag} {context['tag']!r} is not known; it must be one of {context['expected_tags']}.{hint}"
+    return f"{context['tag']!r} is not known; it must be one of {context['expected_tags']}.{hint}"
 
 
 def _nearest_value(value: Any, context: Mapping[str, Any]) -> str:
@@ -153,6 +154,8 @@ def _walk(loc: tuple[int | str, ...]) -> tuple[tuple[str, ...], type[Section] | 
     owner: type[Section] | None = None
     current: Any = Configuration
     for part in loc:
+        if part == "[key]":  # pydantic's mark for a key that is wrong, not its value
+            continue
         branch = _branch(current, part)
         if branch is not None:
             current = branch
