@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import time
@@ -193,4 +194,5 @@ def _has_banner(address: str) -> bool:
 def _tail(console: Path) -> str:
     if not console.exists():
         return "(nothing)"
-    return "\n".join(console.read_text(errors="replace").splitlines()[-15:]) or "(nothing)"
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", console.read_text(errors="replace"))
+    return "\n".join([line for line in text.splitlines() if line.strip()][-15:]) or "(nothing)"

@@ -206,6 +206,8 @@ def write_tree(tree: Path, files: Iterable[HostFile]) -> None:
     write_files(tree, files)
     for directory, _, _ in os.walk(tree):
         os.chmod(directory, 0o755)
+        # systemd brings a system up to date when /usr looks new, and hosts see this one's date.
+        os.utime(directory, (0, 0))
     for private in ("root", "root/.ssh"):
         if (tree / private).is_dir():
             os.chmod(tree / private, 0o700)
