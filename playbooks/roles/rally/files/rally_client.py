@@ -26,6 +26,8 @@ ENVIRONMENT = "keystone"
 """Name of Rally's environment in each client's own database."""
 REPORTS = (("json", "report.json"), ("html-static", "report.html"))
 """Rally's exporters (the plain HTML report needs the Internet to be seen) and our names of their files."""
+PLUGINS: list[Any] = []
+"""Ours. Rally looks for plugins among the classes that are alive, so somebody must hold them."""
 PACKED = ("status.json", "report.json", "report.html", "rally.log")
 """What of a scenario's directory goes back to the user."""
 
@@ -220,25 +222,28 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Run the task, keep Rally's reports, and say how it ended."""
     from rally import exceptions
 
-    register_start_together(directory)
+    PLUGINS.append(start_together(directory))
     if not job["cleanup"]:
         switch_cleanup_off()
     uuid = api.task.create(deployment=ENVIRONMENT)["uuid"]
+    began = time.monotonic()
     overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid))
     overdue.daemon = True
     overdue.start()
-    problem = ""
+    refusal = ""
     try:
         api.task.start(deployment=ENVIRONMENT, config=job["task"], task=uuid)
+    except (exceptions.InvalidTaskException, exceptions.ValidationError) as error:
+        refusal = why_refused(str(error))
     except exceptions.RallyException as error:
-        problem = f"{type(error).__name__}: {error}"
+        print(f"Rally ended the task: {type(error).__name__}: {error}", file=sys.stderr)
     finally:
-        timed_out = not overdue.is_alive()
+        timed_out = time.monotonic() - began > job["timeout_s"]
         overdue.cancel()
     for exporter, name in REPORTS:
         for path, text in api.task.export([uuid], exporter, str(directory / name))["files"].items():
             write(Path(path), text)
-    status, message = verdict(api.task.get(task_id=uuid, detailed=True), problem)
+    status, message = ("invalid", refusal) if refusal else verdict(api.task.get(task_id=uuid, detailed=True))
     if timed_out:
         status, message = "timeout", f"stopped after {job['timeout_s']:g} s (scenario_timeout_s). {message}".strip()
     return {"status": status, "message": message, "task": uuid}
@@ -258,11 +263,20 @@ def stop(api: Any, uuid: str) -> None:
             return
 
 
-def verdict(task: dict[str, Any], problem: str) -> tuple[str, str]:
+def why_refused(message: str) -> str:
+    """The reason, which Rally writes below the whole task or only into its log."""
+    from rally.env import env_mgr
+
+    if "Reason(s):" in message:
+        return first_lines(message.partition("Reason(s):")[2])
+    health = env_mgr.EnvManager.get(ENVIRONMENT).check_health()
+    return first_lines("; ".join(state["message"] for state in health.values() if not state["available"]) or message)
+
+
+def verdict(task: dict[str, Any]) -> tuple[str, str]:
     """(status, why it is not ``ok``), from what Rally stored of a task."""
-    refused = task["status"] == "validation_failed"
-    if refused or problem:
-        return "invalid" if refused else "crashed", first_lines(problem or str(task["validation_result"].get("msg")))
+    if not task["subtasks"]:
+        return "crashed", first_lines(str(task["validation_result"].get("msg") or f"the task is {task['status']}"))
     for workload in (one for subtask in task["subtasks"] for one in subtask["workloads"]):
         for context in workload["contexts_results"]:
             if context["setup"]["error"]:
@@ -285,7 +299,7 @@ def switch_cleanup_off() -> None:
     manager.cleanup = lambda *_args, **_kwargs: None
 
 
-def register_start_together(directory: Path) -> None:
+def start_together(directory: Path) -> Any:
     """A Rally context, the last before the load: say that this client is ready and wait for the common instant."""
     from rally.task import context
 
@@ -304,6 +318,8 @@ def register_start_together(directory: Path) -> None:
 
         def cleanup(self) -> None:
             """Nothing was made."""
+
+    return StartTogether
 
 
 if __name__ == "__main__":
