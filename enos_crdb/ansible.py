@@ -111,11 +111,8 @@ class EnoslibAnsible:
             with events.listening(record):
                 self._execute(playbook, hosts, variables or {}, host_variables or {})
         result = record.result(playbook, time.monotonic() - started, log)
-        silent = [host.name for host in hosts if host.name not in record.hosts]
-        if silent and not result.failures:
-            raise DeploymentError(
-                f"{playbook} did nothing on {', '.join(silent)}: no play of it matches their roles.\nLog: {log}"
-            )
+        if not record.hosts and not result.failures:
+            raise DeploymentError(f"{playbook} did nothing: no play of it matches the roles of the hosts.\nLog: {log}")
         if result.failures and not tolerate:
             raise DeploymentError(describe(result))
         return result

@@ -97,7 +97,7 @@ def bench() -> None:
 @bench_options
 @set_option
 @click.pass_obj
-def bench_keystone(session: Session, overrides: tuple[str, ...], **options: Any) -> None:
+def bench_keystone(session: Session, /, overrides: tuple[str, ...], **options: Any) -> None:
     """Run Rally's Keystone scenarios on the current deployment and keep the results as a new run."""
     session.bench(session.bench_section(overrides, options))
 
@@ -107,7 +107,7 @@ def bench_keystone(session: Session, overrides: tuple[str, ...], **options: Any)
 @set_option
 @bench_options
 @click.pass_obj
-def run(session: Session, file: Path, overrides: tuple[str, ...], **options: Any) -> None:
+def run(session: Session, /, file: Path, overrides: tuple[str, ...], **options: Any) -> None:
     """Deploy, bench, collect and show the results, in one go."""
     configuration = config.load(file, overrides)
     section = session.bench_section((), options, configuration)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from enos_crdb import inventory
+from enos_crdb import inventory, keystone
 from enos_crdb.config import Configuration
 from enos_crdb.errors import PrerequisiteError
 from enos_crdb.phases.context import Context
@@ -52,6 +52,7 @@ def gather(deployment: Deployment) -> dict[str, Any]:
     """What `info` tells of a deployment, as plain values."""
     state = deployment.state
     hosts = state.resources.hosts if state.resources else ()
+    urls = {e.region: e.url for e in keystone.endpoints(state.resources)} if state.resources else {}
     return {
         "deployment": str(deployment.directory),
         "name": state.name,
@@ -66,7 +67,7 @@ def gather(deployment: Deployment) -> dict[str, Any]:
                 "roles": list(host.roles),
                 "site": host.site,
                 "addresses": dict(host.addresses),
-                "endpoint": inventory.endpoint(host) if "keystone" in host.roles else None,
+                "endpoint": urls.get(host.name),
                 "layer": state.layers.get(host.name),
             }
             for host in hosts
@@ -126,13 +127,12 @@ def run(console: Console, directory: Path) -> str:
 
 def scenarios(console: Console) -> None:
     """The catalogue of Rally scenarios."""
-    from enos_crdb import rally
-    from enos_crdb.config.bench import STUDY_2018
+    from enos_crdb.config.scenarios import SCENARIOS, STUDY_2018
 
     table = Table(caption="* the seven of the 2018 study, the default", caption_justify="left")
     table.add_column("scenario", no_wrap=True)
     table.add_column("what an iteration does")
-    for scenario in rally.SCENARIOS.values():
+    for scenario in SCENARIOS.values():
         star = " *" if scenario.name in STUDY_2018 else ""
         table.add_row(scenario.name + star, scenario.description)
     console.print(table)

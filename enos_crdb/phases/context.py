@@ -16,6 +16,9 @@ from enos_crdb.model import Resources
 from enos_crdb.providers import Provider
 from enos_crdb.store import Deployment
 
+WHEELS_ON_HOSTS = "/srv/enos_crdb/wheelhouse"
+"""Where hosts find the wheelhouses of this machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -70,7 +73,7 @@ def open_context(deployment: Deployment, configuration: Configuration | None = N
             cache=cache,
             runner=runner,
             notify=events.note,
-            read_only_binds={cache / "wheelhouse": "/srv/enos_crdb/wheelhouse"},
+            read_only_binds={cache / "wheelhouse": WHEELS_ON_HOSTS},
         )
     )
     ansible = EnoslibAnsible(

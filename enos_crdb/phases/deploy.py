@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from enos_crdb import events, inventory, software, wheelhouse
+from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.model import Host
-from enos_crdb.phases.context import Context, open_context
-from enos_crdb.providers import LayeringProvider, host_names
+from enos_crdb.keystone import Wheels
+from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, cache_directory, open_context
+from enos_crdb.providers import LayeringProvider, Request, host_names, provide
 from enos_crdb.store import Deployment, write_text
 
 
@@ -76,23 +78,28 @@ def prepare_machine(context: Context) -> None:
     context.cache.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(max_workers=2) as pool:
         image = pool.submit(context.provider.prepare)
-        wheels = pool.submit(_wheelhouses, context)
+        wheels = pool.submit(_wheels, context)
         image.result()
         wheels.result()
 
 
-def _wheelhouses(context: Context) -> dict[str, Path]:
+def _wheels(context: Context) -> dict[str, Wheels]:
+    """The wheelhouses, as the hosts find them; fetched first if they are not on this machine."""
     return {
-        name: wheelhouse.ensure(
-            lock,
-            python_version=context.provider.host_python,
-            machine=context.provider.host_machine,
-            cache_dir=context.cache,
-            runner=context.runner,
-            notify=events.note,
-        )
-        for name, lock in inventory.locks(context.configuration).items()
+        name: Wheels(directory=f"{WHEELS_ON_HOSTS}/{_wheelhouse(context, lock).name}")
+        for name, lock in inventory.lock_files(context.configuration).items()
     }
+
+
+def _wheelhouse(context: Context, lock: Path) -> Path:
+    return wheelhouse.ensure(
+        lock,
+        python_version=context.provider.host_python,
+        machine=context.provider.host_machine,
+        cache_dir=context.cache,
+        runner=context.runner,
+        notify=events.note,
+    )
 
 
 def build_layers(context: Context) -> None:
@@ -111,10 +118,10 @@ def build_layers(context: Context) -> None:
 
 def _layers(context: Context) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Host name -> (layer key, roles)."""
-    locks = tuple(inventory.locks(context.configuration).values())
-    found = {}
+    locks = tuple(inventory.lock_files(context.configuration).values())
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for name, index in host_names(context.configuration):
-        roles = tuple(context.configuration.machines[index].roles)
+        roles: tuple[str, ...] = tuple(context.configuration.machines[index].roles)
         key = software.layer_key(context.configuration, roles, locks, context.provider.host_suite)
         found[name] = (key, roles)
     return found
@@ -135,9 +142,8 @@ def install(context: Context) -> None:
 
 
 def _install(context: Context, hosts: tuple[Host, ...]) -> None:
-    houses = _wheelhouses(context)
     context.ansible.run(
-        "install.yml", hosts, variables=inventory.install_variables(context.configuration, houses)
+        "install.yml", hosts, variables=inventory.install_variables(context.configuration, _wheels(context))
     )
 
 
@@ -149,7 +155,7 @@ def configure(playbook: str) -> Callable[[Context], None]:
         context.ansible.run(
             playbook,
             resources.hosts,
-            variables=inventory.variables(configuration, resources, secrets),
+            variables=inventory.variables(configuration),
             host_variables=inventory.host_variables(configuration, resources, secrets),
         )
 
@@ -163,9 +169,17 @@ def verify(context: Context) -> None:
         write_text(context.deployment.directory / name, text)
 
 
-def problems(configuration: Configuration, context: Context) -> list[str]:
-    """What the provider lacks on this machine."""
-    return context.provider.problems()
+def problems(configuration: Configuration) -> list[str]:
+    """What this machine lacks for the configuration, a sentence each."""
+    return provide(
+        Request(
+            configuration=configuration,
+            directory=Path(),  # nothing is written there
+            cache=cache_directory(),
+            runner=SubprocessRunner(),
+            notify=events.note,
+        )
+    ).problems()
 
 
 STEPS = (

@@ -1,0 +1,191 @@
+"""One run: every scenario of the ``bench`` section once, on a deployment, into a directory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from enos_crdb import events, inventory, provenance, rally
+from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
+from enos_crdb.config.bench import Bench
+from enos_crdb.errors import BenchError
+from enos_crdb.model import Sample
+from enos_crdb.phases.collect import collect
+from enos_crdb.phases.context import Context
+from enos_crdb.rally import Outcome
+from enos_crdb.store import now, write_json
+from enos_crdb.summary import write_samples
+
+
+class Run:
+    """A run in progress. Its manifest is saved whenever it changes: what is done is never lost."""
+
+    def __init__(self, context: Context, section: Bench) -> None:
+        self.context = context
+        self.section = section
+        self.directory = context.deployment.new_run()
+        self.clients = rally.clients(context.resources, section.load)
+        self.samples: list[Sample] = []
+        state = context.deployment.state
+        self.manifest: dict[str, Any] = {
+            "schema_version": 1,
+            "run": self.directory.name,
+            "deployment": context.deployment.directory.name,
+            "started_at": now(),
+            "finished_at": None,
+            "provider": context.configuration.provider,
+            "provenance": provenance.describe(context.runner),
+            "configuration": {**state.configuration, "bench": section.model_dump(mode="json")},
+            "hosts": [
+                {"name": h.name, "roles": list(h.roles), "site": h.site, "addresses": dict(h.addresses)}
+                for h in context.resources.hosts
+            ],
+            "layers": dict(state.layers),
+            "clients": [asdict(client) for client in self.clients],
+            "versions": {},
+            "scenarios": [],
+            "warnings": [],
+        }
+        self.save()
+
+    def save(self) -> None:
+        write_json(self.directory / "manifest.json", self.manifest)
+
+    def warn(self, text: str) -> None:
+        """Tell the user and keep it beside the numbers."""
+        events.warn(text)
+        self.manifest["warnings"].append(text)
+
+    def play(self, playbook: str, *, tolerate: bool = True, **extra: Any) -> PlaybookResult:
+        """Run a playbook with the deployment's variables and this run's."""
+        context = self.context
+        configuration, resources, secrets = context.configuration, context.resources, context.secrets
+        host_variables = inventory.host_variables(configuration, resources, secrets)
+        password = secrets["keystone_admin_password"]
+        prepared = rally.prepare_variables(self.directory.name, self.clients, self.section, password)
+        idle = {"rally_run": self.directory.name, "rally_clients": []}
+        for host in resources.with_role("rally"):
+            host_variables.setdefault(host.name, {}).update(prepared.get(host.name, idle))
+        return context.ansible.run(
+            playbook,
+            resources.hosts,
+            variables={**inventory.variables(configuration), **extra},
+            host_variables=host_variables,
+            tolerate=tolerate,
+        )
+
+
+def run(context: Context, section: Bench) -> Path:
+    """Reset, load and measure for each scenario, then collect; returns the run's directory.
+
+    A scenario that cannot run is recorded and the others go on. Raises `DeploymentError` when the hosts
+    cannot even be prepared, and `StateError` when the deployment is not complete.
+    """
+    context.require("verify")
+    this = Run(context, section)
+    events.note(f"run {this.directory.name}")
+    try:
+        with events.phase("bench-begin", "Preparing Rally"):
+            this.play("bench-begin.yml", tolerate=False, sampler_run=this.directory.name)
+        for index, name in enumerate(section.scenarios, 1):
+            with events.phase("bench", f"{name} ({index}/{len(section.scenarios)})"):
+                _scenario(this, index, name)
+    finally:
+        _end(this)
+    with events.phase("collect", "Collecting from the hosts"):
+        collect(context, this.directory)
+    return this.directory
+
+
+def _end(this: Run) -> None:
+    """Leave nothing running on the hosts, and everything measured on the disk; also after Ctrl-C."""
+    try:
+        this.play("bench-end.yml", sampler_run=this.directory.name)
+    finally:
+        this.manifest["finished_at"] = now()
+        this.save()
+        write_samples(this.samples, this.directory)
+
+
+def _scenario(this: Run, index: int, name: str) -> None:
+    started_at = now()
+    if problem := _reset(this, index):
+        outcomes = tuple(
+            Outcome(client=client.name, status="invalid", message=f"the database could not be reset: {problem}")
+            for client in this.clients
+        )
+    else:
+        outcomes = _load(this, index, name)
+    entry = {"name": name, "index": index, "started_at": started_at, "finished_at": now()}
+    this.manifest["scenarios"].append({**entry, "clients": [asdict(outcome) for outcome in outcomes]})
+    this.save()
+    for outcome in outcomes:
+        if not outcome.ok:
+            events.warn(f"{name}, {outcome.client}: {outcome.status}: {outcome.message}")
+
+
+def _reset(this: Run, index: int) -> str | None:
+    """Make Keystone's database anew when the configuration says so; returns why it could not be done."""
+    if this.section.reset == "never" or (this.section.reset == "run" and index > 1):
+        return None
+    result = this.play("reset.yml")
+    nodes = {host.name for host in this.context.resources.with_role("database")}
+    if any(not failure.unreachable for failure in result.failures):
+        return describe(result)
+    dead = sorted({failure.host for failure in result.failures})
+    if nodes <= set(dead):
+        return f"no database host can be reached ({', '.join(dead)})"
+    if dead:
+        this.warn(f"{', '.join(dead)} could not be reached while the database was reset")
+    return None
+
+
+def _load(this: Run, index: int, name: str) -> tuple[Outcome, ...]:
+    incoming = this.directory / "incoming"
+    incoming.mkdir(exist_ok=True)
+    result = this.play(
+        "bench.yml",
+        **rally.run_variables(index, name, this.clients, this.section, str(incoming)),
+    )
+    _keep_counters(this.directory, rally.slug(index, name), result.outputs)
+    secrets = tuple(this.context.secrets.values())
+    outcomes = rally.receive(this.directory, incoming, index, name, this.clients, secrets=secrets)
+    incoming.rmdir()
+    for failure in result.failures:
+        _explain(this, name, failure)
+    return tuple(_read(this, name, outcome) for outcome in outcomes)
+
+
+def _explain(this: Run, scenario: str, failure: TaskFailure) -> None:
+    what = "could not be reached" if failure.unreachable else f"failed at «{failure.task}»"
+    this.warn(f"{scenario}: {failure.host} {what}: {failure.message}")
+
+
+def _read(this: Run, name: str, outcome: Outcome) -> Outcome:
+    """Keep the samples of one client's report; a report that cannot be read makes the outcome a failure."""
+    if outcome.file is None:
+        return outcome
+    try:
+        this.samples += rally.samples(
+            this.directory / outcome.file, run=this.directory.name, scenario=name, client=outcome.client
+        )
+    except BenchError as error:
+        return Outcome(client=outcome.client, status="crashed", message=str(error), file=outcome.file)
+    return outcome
+
+
+def _keep_counters(directory: Path, slug: str, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write each node's status counters around a scenario to ``hosts/<host>/counters/<scenario>.json``."""
+    for host, found in outputs.items():
+        counters = {
+            moment: found[label]["database_counters"]
+            for moment, label in (("before", "Before"), ("after", "After"))
+            if label in found
+        }
+        place = directory / "hosts" / host / "counters"
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / f"{slug}.json", counters)
+
+

@@ -1,0 +1,119 @@
+"""What Ansible is told: variables for all hosts and for each, computed from the configuration. Values only."""
+
+from __future__ import annotations
+
+import secrets as random_source
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from enos_crdb import keystone, locks, shipped
+from enos_crdb.backends import BACKENDS
+from enos_crdb.config import Configuration
+from enos_crdb.keystone import Wheels
+from enos_crdb.model import Host, Resources
+
+PASSWORDS = ("database_password", "keystone_admin_password")
+
+
+def new_secrets() -> dict[str, str]:
+    """Fresh passwords and keys for a deployment (letters, digits, ``-`` and ``_``: no quoting anywhere)."""
+    return {**{name: random_source.token_urlsafe(24) for name in PASSWORDS}, **keystone.new_keys()}
+
+
+def lock_files(configuration: Configuration) -> dict[str, Path]:
+    """The lock file of each virtualenv: ``keystone`` and ``rally``."""
+    directory = shipped.directory("playbooks") / "locks"
+    release = locks.keystone_lock(configuration.openstack.release)
+    return {"keystone": locks.lock_file(directory, release), "rally": locks.lock_file(directory, "rally")}
+
+
+def install_variables(configuration: Configuration, wheels: Mapping[str, Wheels]) -> dict[str, Any]:
+    """Variables of ``install.yml``, equal for all hosts."""
+    return {
+        **_common(configuration),
+        **keystone.install_variables(configuration.openstack, keystone=wheels["keystone"], rally=wheels["rally"]),
+    }
+
+
+def variables(configuration: Configuration) -> dict[str, Any]:
+    """Variables of every other playbook, equal for all hosts."""
+    return _common(configuration)
+
+
+def host_variables(
+    configuration: Configuration, resources: Resources, secrets: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Variables of each host, by its name; they hold passwords and keys."""
+    backend = BACKENDS[configuration.database.backend]
+    connections = {
+        host.name: backend.connection(resources, host, secrets) for host in resources.with_role("keystone")
+    }
+    merged: dict[str, dict[str, Any]] = {host.name: {} for host in resources.hosts}
+    for part in (
+        backend.variables(configuration.database, resources, secrets),
+        keystone.variables(configuration.openstack, resources, secrets, connections),
+    ):
+        for name, values in part.items():
+            merged[name].update(values)
+    return merged
+
+
+def _common(configuration: Configuration) -> dict[str, Any]:
+    return {"database_role": BACKENDS[configuration.database.backend].ansible_role}
+
+
+def credentials(resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Files that are left for the user, by name: ``openrc`` and ``clouds.yaml``."""
+    password = secrets["keystone_admin_password"]
+    return {
+        "openrc": keystone.openrc(resources, password),
+        "clouds.yaml": keystone.clouds_yaml(resources, password),
+    }
+
+
+def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
+    """What is worth bringing back from `host`: units, files, versions (variables of the Ansible role collect)."""
+    backend = BACKENDS[configuration.database.backend]
+    units: list[str] = ["ssh"]
+    files: list[str] = ["/etc/os-release"]
+    virtualenvs: dict[str, str] = {}
+    commands: dict[str, list[str]] = {}
+    if "database" in host.roles:
+        units += backend.units
+        files += backend.files
+        commands[backend.name] = list(backend.version_command())
+    if "keystone" in host.roles:
+        units += keystone.UNITS
+        files += keystone.FILES
+        virtualenvs["keystone"] = keystone.VIRTUALENV
+    if "rally" in host.roles:
+        units += ["enos-crdb-rally-*"]
+        virtualenvs["rally"] = keystone.RALLY_VIRTUALENV
+    return {
+        "collect_units": units,
+        "collect_files": files,
+        "collect_virtualenvs": virtualenvs,
+        "collect_commands": commands,
+    }
+
+
+def describe(configuration: Configuration) -> list[tuple[str, str]]:
+    """The choices that decide what is measured, for people: (what, how)."""
+    options = configuration.openstack.keystone
+    database = configuration.database.model_dump(mode="json", exclude={"backend"})
+    settings = ", ".join(f"{name} {value}" for name, value in database.items() if value != {})
+    bench = configuration.bench
+    return [
+        ("database", f"{configuration.database.backend} ({settings})"),
+        (
+            "keystone",
+            f"{configuration.openstack.release}, {options.workers} workers, cache {options.cache}, "
+            f"{options.password_hash_rounds} hash rounds, {options.token_provider} tokens",
+        ),
+        (
+            "bench",
+            f"{len(bench.scenarios)} scenarios, {bench.runner.type}, {bench.times} times, "
+            f"concurrency {bench.concurrency}, {bench.load} load, reset per {bench.reset}",
+        ),
+    ]

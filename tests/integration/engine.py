@@ -1,0 +1,141 @@
+"""enos_crdb as its user runs it: a process, an experiment file, an exit status, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = (sys.executable, "-m", "enos_crdb")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A finished command; ``output`` is both of its streams."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Runs enos_crdb with a results directory of its own."""
+
+    results: Path
+
+    def run(self, *arguments: str, status: int = 0, timeout_s: float = 900) -> Ended:
+        """Run a command to its end and insist on its exit status."""
+        done = subprocess.run(
+            [*ENGINE, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert done.returncode == status, f"{arguments} ended with {done.returncode}:\n{done.stdout}"
+        return Ended(done.returncode, done.stdout)
+
+    def interrupt(self, arguments: Sequence[str], *, at: str, by: signal.Signals, timeout_s: float = 600) -> Ended:
+        """Start a command and send it a signal, to its whole process group as a terminal does, when it prints `at`."""
+        process = subprocess.Popen(
+            [*ENGINE, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        seen = []
+        deadline = time.monotonic() + timeout_s
+        for line in process.stdout:
+            seen.append(line)
+            if at in line:
+                time.sleep(0.4)  # into the step, not at its border
+                os.killpg(process.pid, by)
+                break
+            assert time.monotonic() < deadline, "".join(seen)
+        else:
+            raise AssertionError(f"it never printed {at!r}:\n{''.join(seen)}")
+        seen.append(process.stdout.read())
+        return Ended(process.wait(timeout=120), "".join(seen))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "ENOS_CRDB_RESULTS": str(self.results), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+
+    @property
+    def directory(self) -> Path:
+        """The current deployment's directory."""
+        return (self.results / "current").resolve()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(json.loads((self.directory / "deployment.json").read_text()))
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return dict(json.loads((self.directory / "secrets.json").read_text()))
+
+    def run_directory(self) -> Path:
+        """The newest run."""
+        return sorted((self.directory / "runs").iterdir())[-1]
+
+    def on(self, host: str, command: str, *, status: int = 0) -> str:
+        """Run a shell command on a host through `enos_crdb ssh`."""
+        return self.run("ssh", host, "sh", "-c", command, status=status, timeout_s=180).output
+
+    def changed(self) -> dict[str, int]:
+        """Changed Ansible tasks of the last command, by log file (those that changed something)."""
+        found = {}
+        for log in sorted((self.directory / "logs").glob("*.log")):
+            for line in log.read_text().splitlines():
+                if " stats " in line:
+                    hosts = json.loads(line[line.index("{") :])["hosts"]
+                    found[log.name] = sum(counts["changed"] for counts in hosts.values())
+        return {log: count for log, count in found.items() if count}
+
+
+def traces(directory: Path, mark: str) -> list[str]:
+    """What this machine still has of a deployment: all that bears its mark (``ec<id>``) or its directory."""
+    found = [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(mark)]
+    for pattern in (
+        f"run/netns/{mark}*",
+        f"sys/fs/cgroup/{mark}*",
+        f"sys/fs/cgroup/*/{mark}*",
+        f"run/enos_crdb/{mark}*",
+    ):
+        found += [str(path) for path in Path("/").glob(pattern)]
+    found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line or mark in line]
+    for tool in (["nft", "list", "ruleset"], ["iptables-save"]):
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)
+        found += [line for line in done.stdout.splitlines() if mark in line]
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:  # it ended meanwhile
+            continue
+        if f"={mark}" in words or f"{directory}/ssh" in words or f"/{mark}/" in words:
+            found.append(words)
+    return found
+
+
+def mark_of(directory: Path) -> str | None:
+    """``ec<id>`` of a deployment on local hosts, or nothing when none was begun."""
+    file = directory / "nspawn.json"
+    return "ec" + json.loads(file.read_text())["id"] if file.exists() else None
