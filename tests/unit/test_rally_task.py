@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -38,15 +39,11 @@ def only_subtask(bench: Bench, name: str = "keystone/create-user", *, together: 
 
 def test_the_catalogue_is_that_of_the_installed_rally() -> None:
     plugins = pytest.importorskip("rally.plugins", reason="rally-openstack is only installed on the rally hosts")
-    openstack = pytest.importorskip("rally_openstack.task.scenarios.keystone.basic")
-    authenticate = pytest.importorskip("rally_openstack.task.scenarios.authenticate.authenticate")
+    pytest.importorskip("rally_openstack")
     plugins.load()
-    found = {
-        plugin.get_name(): plugin
-        for _, plugin in [*inspect.getmembers(openstack), *inspect.getmembers(authenticate)]
-        if inspect.isclass(plugin) and hasattr(plugin, "run") and hasattr(plugin, "get_name")
-    }
-    shipped = {name: found[name] for name in found if name.startswith("KeystoneBasic.") or name.endswith(".keystone")}
+    every = pytest.importorskip("rally.task.scenario").Scenario.get_all()
+    names = {plugin.get_name(): plugin for plugin in every}
+    shipped = {name: names[name] for name in names if re.match(r"KeystoneBasic\.|Authenticate\.keystone$", name)}
     assert {scenario.plugin for scenario in rally.SCENARIOS.values()} == set(shipped)
     for scenario in rally.SCENARIOS.values():
         inspect.signature(shipped[scenario.plugin].run).bind(None, **scenario.arguments)
@@ -107,13 +104,10 @@ def test_runners(runner: dict[str, object], expected: dict[str, object]) -> None
 
 
 def test_arguments_of_the_user_replace_ours_one_by_one() -> None:
-    name = "keystone/create-tenant-with-users"
-    assert only_subtask(Bench(), name)["scenario"] == {
-        "KeystoneBasic.create_tenant_with_users": {"users_per_tenant": 3}
-    }
-    bench = Bench(arguments={name: {"users_per_tenant": 9, "enabled": False}})
+    name, plugin = "keystone/create-tenant-with-users", "KeystoneBasic.create_tenant_with_users"
+    assert only_subtask(Bench(), name)["scenario"] == {plugin: {"users_per_tenant": 3}}
     given = {"users_per_tenant": 9, "enabled": False}
-    assert only_subtask(bench, name)["scenario"] == {plugin: given}
+    assert only_subtask(Bench(arguments={name: given}), name)["scenario"] == {plugin: given}
 
 
 def test_sla_and_users() -> None:
