@@ -55,7 +55,7 @@ def _state(request: dict[str, Any]) -> list[Any]:
     parser.read("/etc/keystone/keystone.conf")
     url = parser["database"]["connection"].replace("$$", "$")
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-    with engine.connect() as connection:
+    with _connected(engine, sa.exc.OperationalError) as connection:
         present = set(sa.inspect(connection).get_table_names())
         if not {*TABLES, "local_user", "password"} <= present:
             return []
@@ -68,6 +68,13 @@ def _state(request: dict[str, Any]) -> list[Any]:
         found = connection.execute(query.where(user.c.name == request["username"]))
         rows.append(["password", *sorted(str(row[0]) for row in found)])
         return rows
+
+
+def _connected(engine: Any, error_class: type[Exception]) -> Any:
+    try:
+        return engine.connect()
+    except error_class as error:
+        sys.exit(f"The database refused Keystone's connection: {error.__cause__ or error}")
 
 
 def _password_table(sa: Any) -> Any:
