@@ -277,3 +277,74 @@ def _await(directory: Path, reached: str) -> None:
                 return
         time.sleep(0.001)
     pytest.fail(f"{reached} was not reached")
+
+
+_INNER = """
+import sys
+from pathlib import Path
+from enos_crdb.command import SubprocessRunner
+from enos_crdb.providers.nspawn import Configuration, HostRequest, Nspawn
+from enos_crdb.providers.nspawn.cgroup import ScopeCgroups, detect
+runner = SubprocessRunner()
+assert isinstance(detect(runner), ScopeCgroups)
+conf = Configuration()
+conf.machines = [HostRequest(name="a", roles=("r",), cpus=1, memory_mb=256), HostRequest(name="b", roles=("r",))]
+provider = Nspawn(conf, state_dir=Path("/root/state"), cache_dir=Path("/cache"), runner=runner, notify=print)
+if sys.argv[1] == "up":
+    provider.acquire()
+    print(runner.run([*provider.ssh_command("a"), "hostname && ping -c 1 -W 1 b.database && apt-get update"]).stdout)
+    provider.stop_host("b")
+    print("RUNNING", provider.running("a"), provider.running("b"))
+else:
+    provider.destroy()
+"""
+
+
+def test_on_a_machine_with_systemd_that_drops_forwarded_packets(make: Make, tmp_path: Path) -> None:
+    """A host of ours is such a machine: local hosts in a local host, with iptables only, files in memory."""
+    if Path(sys.base_prefix) == Path("/usr"):
+        pytest.skip("the host has no Python of its own like ours")
+    package = Path(__file__).parents[2]
+    images = CACHE / "images"
+    script = tmp_path / "script"
+    script.mkdir()
+    (script / "inner.py").write_text(_INNER)
+    binds = {path: str(path) for path in (package, Path(sys.prefix), Path(sys.base_prefix), script)}
+    provider = make(request("outer", "rally"), read_only_binds={**binds, images: "/cache/images"})
+    provider.acquire()
+    wanted = "systemd-container iptables debootstrap openssh-client"
+    prepared = on(
+        provider,
+        "outer",
+        f"(apt-get update && apt-get install -y --no-install-recommends {wanted}) > /dev/null 2>&1 && echo done; true",
+    )
+    if prepared != "done":
+        pytest.skip("the host cannot install packages from here")
+    assert on(provider, "outer", "which nft || true") == ""
+    inner = f"cd {package} && {sys.executable} {script}/inner.py"
+    on(provider, "outer", "iptables -P FORWARD DROP")
+    before = _footprint(provider)
+
+    output = on(provider, "outer", f"PYTHONPATH={package} {inner} up 2>&1")
+    assert "kept in memory" in output
+    assert "RUNNING True False" in output
+    assert "Err:" not in output
+    shown = on(provider, "outer", "systemctl show 'ec*-a.scope' --property=MemoryMax,CPUQuotaPerSecUSec,Delegate")
+    assert set(shown.split()) == {"MemoryMax=268435456", "CPUQuotaPerSecUSec=1s", "Delegate=yes"}
+
+    on(provider, "outer", f"PYTHONPATH={package} {inner} down 2>&1")
+    assert _footprint(provider) == before
+
+
+def _footprint(provider: Nspawn) -> str:
+    commands = [
+        "ip -brief link | cut -d' ' -f1",
+        "ip netns",
+        "iptables-save -t filter | grep '^-'",
+        "iptables-save -t nat | grep '^-'",
+        "systemctl list-units --all --no-legend 'ec*'",
+        "grep /root/state /proc/mounts",
+        "find /root/state /run/enos_crdb -mindepth 1 ! -name lock 2> /dev/null",
+        "pgrep -fa 'machine=e[c]'",
+    ]
+    return on(provider, "outer", "; ".join([*commands, "true"]))

@@ -89,16 +89,8 @@ def scope_prefix(name: str, *, cpus: float | None, memory_mb: int | None) -> lis
         limits.append(f"--property=CPUQuota={cpus * 100:.0f}%")
     if memory_mb is not None:
         limits += [f"--property=MemoryMax={memory_mb}M", "--property=MemorySwapMax=0"]
-    return [
-        "systemd-run",
-        "--scope",
-        "--quiet",
-        "--collect",
-        f"--unit={name}",
-        "--property=Delegate=yes",
-        *limits,
-        "--",
-    ]
+    words = [f"--unit={name}", f"--description=enos_crdb host {name}", "--property=Delegate=yes"]
+    return ["systemd-run", "--scope", "--quiet", "--collect", *words, *limits, "--"]
 
 
 class UnifiedCgroups:

@@ -82,7 +82,8 @@ def _impossible(runner: Runner) -> list[Lack]:
             # A program that is missing is reported on its own, with its package.
             if error.returncode != 127:
                 lacks.append(Lack(what=what, package=None, why=f"the kernel refuses: {error.stderr.strip()}"))
-    if not Path("/sys/fs/cgroup").is_dir() or not os.access("/sys/fs/cgroup", os.W_OK):
+    # Where systemd runs, it makes the groups.
+    if not Path("/run/systemd/system").is_dir() and not os.access("/sys/fs/cgroup", os.W_OK):
         lacks.append(Lack(what="writable /sys/fs/cgroup", package=None, why="every host needs a cgroup of its own"))
     return lacks
 
