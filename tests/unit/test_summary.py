@@ -1,0 +1,207 @@
+"""The summary of a run, from a directory as a run leaves it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from enos_crdb import testing
+from enos_crdb.config.bench import Bench
+from enos_crdb.errors import StateError
+from enos_crdb.model import Sample
+from enos_crdb.summary import summarise, table, warnings, write_csv, write_samples
+
+USERS, ENTITIES = "keystone/create-user", "keystone/get-entities"
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    """What `experiment` writes, for one PostgreSQL host with Keystone, and one rally host of 2 cores."""
+    keystone = {
+        "workers": 3,
+        "threads": 1,
+        "cache": "none",
+        "password_hash_rounds": 4,
+        "token_provider": "fernet",
+    }
+    bench = Bench(scenarios=[USERS, ENTITIES], times=20, concurrency=2)
+    return {
+        "run": "20261122T100000Z-ab12",
+        "started_at": "2026-11-22T10:00:00.000+00:00",
+        "finished_at": "2026-11-22T10:05:00.000+00:00",
+        "provider": "nspawn",
+        "provenance": {"enos_crdb": "0.1.0", "commit": "0123456789abcdef", "dirty": True},
+        "configuration": {
+            "machines": [
+                {"roles": ["database", "keystone"], "count": 1, "cpus": None},
+                {"roles": ["rally"], "count": 1, "cpus": 1.0},
+            ],
+            "database": {"backend": "postgresql"},
+            "openstack": {"release": "2026.1", "keystone": keystone},
+            "bench": bench.model_dump(mode="json"),
+        },
+        "hosts": [
+            {"name": "database-1", "roles": ["database", "keystone"], "site": "nantes", "addresses": {}},
+            {"name": "rally-1", "roles": ["rally"], "site": "rennes", "addresses": {}},
+        ],
+        "clients": [{"name": "rally-1-to-database-1", "rally": "rally-1", "keystone": "database-1"}],
+        "versions": {"rally-1": {"virtualenvs": {"rally": {"rally-openstack": "4.1.0"}}}},
+        "scenarios": [scenario(USERS), scenario(ENTITIES)],
+        "warnings": [],
+        **changes,
+    }
+
+
+def scenario(name: str, status: str = "ok", message: str = "") -> dict[str, Any]:
+    client = {"client": "rally-1-to-database-1", "status": status, "message": message}
+    return {"name": name, "index": 1, "clients": [client]}
+
+
+def a_run(tmp_path: Path, samples: list[Sample], **changes: Any) -> Path:
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest(**changes)))
+    write_samples(samples, tmp_path)
+    versions = {"things": {"database": "15.20 (Debian 15.20-0+deb12u1)"}, "system": "Debian GNU/Linux 12 (bookworm)"}
+    keep(
+        tmp_path,
+        "database-1",
+        "versions.json",
+        json.dumps({**versions, "virtualenvs": {"keystone": {"keystone": "29.0.0"}}}),
+    )
+    return tmp_path
+
+
+def keep(run: Path, host: str, name: str, text: str) -> None:
+    (run / "hosts" / host).mkdir(parents=True, exist_ok=True)
+    (run / "hosts" / host / name).write_text(text)
+
+
+def shown(run: Path, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table(summarise(run)))
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue()
+
+
+def good(name: str) -> list[Sample]:
+    return testing.samples(name, [0.1] * 100)
+
+
+def test_the_table_fits_a_terminal_and_says_what_was_measured(tmp_path: Path) -> None:
+    text = shown(a_run(tmp_path, good(USERS) + testing.samples(ENTITIES, [1.0, 2.0, 9.0], failed=[2])))
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert lines["create-user"][:7] == ["create-user", "100", "0", "100", "100", "100", "100"]
+    assert lines["get-entities"][:4] == ["get-entities", "3", "1", "1500"]
+    assert max(len(line) for line in text.splitlines()) <= 80
+    said = " ".join(text.split())
+    assert "postgresql 15.20 on database-1" in said
+    assert (
+        "29.0.0 (release 2026.1) on database-1: 3 workers x 1 threads, no cache, 4 hash rounds, fernet tokens" in said
+    )
+    assert "light: 20 iterations, 2 at once, per Rally; rally-openstack 4.1.0 on rally-1" in said
+    assert "2 (nspawn), Debian GNU/Linux 12 (bookworm); sites: nantes, rennes" in said
+    assert "commit 0123456789 with uncommitted changes" in said
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_numbers_are_never_cut(tmp_path: Path, width: int) -> None:
+    name = "keystone/authenticate-user-and-validate-token"
+    bench = {**manifest()["configuration"]["bench"], "scenarios": [name]}
+    configuration = {**manifest()["configuration"], "bench": bench}
+    run = a_run(tmp_path, testing.samples(name, [12.3456] * 9), scenarios=[scenario(name)], configuration=configuration)
+    assert "12346" in shown(run, width)
+    assert "…" not in shown(run, width)
+
+
+def test_the_csv_has_every_metric_and_what_it_was_measured_on(tmp_path: Path) -> None:
+    rows = good(USERS)
+    action = [Sample(**{**vars(row), "metric": "keystone_v3.create_user", "value": 0.05}) for row in rows]
+    run = a_run(tmp_path, rows + action)
+    path = write_csv(summarise(run), run)
+    assert path == run / "summary.csv"
+    found = list(csv.DictReader(path.open()))
+    assert [(row["scenario"], row["metric"], row["n"]) for row in found] == [
+        (USERS, "iteration", "100"), (USERS, "keystone_v3.create_user", "100"), (ENTITIES, "iteration", "0"),
+    ]  # fmt: skip
+    assert (found[1]["mean_s"], found[1]["failures"], found[2]["mean_s"]) == ("0.05", "0", "")
+    labels = ("backend", "backend_version", "release", "workers", "cache", "password_hash_rounds", "load", "times")
+    assert [found[0][name] for name in labels] == ["postgresql", "15.20", "2026.1", "3", "none", "4", "light", "20"]
+
+
+def test_nothing_failed(tmp_path: Path) -> None:
+    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES)))
+    assert found.failure == ""
+    assert warnings(found) == ()
+
+
+def test_a_scenario_that_failed_is_named_with_its_message(tmp_path: Path) -> None:
+    scenarios = [scenario(USERS), scenario(ENTITIES, "invalid", "Keystone did not answer")]
+    found = summarise(a_run(tmp_path, good(USERS), scenarios=scenarios))
+    assert found.failure.startswith("1 of 2 scenarios could not run, or missed their SLA:")
+    assert f"{ENTITIES}, rally-1-to-database-1: invalid: Keystone did not answer" in found.failure
+    assert [row.status for row in found.rows] == ["ok", "invalid"]
+
+
+def test_a_run_that_was_interrupted(tmp_path: Path) -> None:
+    found = summarise(a_run(tmp_path, good(USERS), scenarios=[scenario(USERS)], finished_at=None))
+    assert found.failure == f"the run was interrupted before {ENTITIES}."
+
+
+def test_warnings_of_the_run_come_first(tmp_path: Path) -> None:
+    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), warnings=["rally-2 was not reached"]))
+    assert warnings(found) == ("rally-2 was not reached",)
+
+
+def test_few_iterations_make_a_doubtful_p99(tmp_path: Path) -> None:
+    found = summarise(a_run(tmp_path, good(USERS) + testing.samples(ENTITIES, [1.0] * 12)))
+    assert warnings(found) == ("p99 rests on as few as 12 iterations: below 100, read it as the slowest one.",)
+
+
+def test_rally_beside_what_it_measures_is_said(tmp_path: Path) -> None:
+    hosts = [{"name": "all-1", "roles": ["database", "keystone", "rally"], "site": "x", "addresses": {}}]
+    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), hosts=hosts))
+    assert any("Rally shared all-1" in warning for warning in warnings(found))
+
+
+def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
+    """100 iterations, one a second from 1700000000 on; Rally uses 0.8 of the one core that its host may use."""
+    run = a_run(tmp_path, good(USERS) + good(ENTITIES))
+    lines = ["time,metric,name,value", "1699999999,cores,,2"]
+    for second in range(102):
+        at = 1_699_999_999 + second
+        lines += [f"{at},machine_cpu_s,user,{second}", f"{at},machine_cpu_s,idle,{second}"]
+        lines += [f"{at},process_cpu_s,rally_client,{0.8 * second:.2f}"]
+    keep(run, "rally-1", "usage.csv", "\n".join(lines))
+    found = summarise(run)
+    assert [row.client_cpu for row in found.rows] == pytest.approx([0.8, 0.8])
+    assert [row.machine_cpu for row in found.rows] == pytest.approx([0.5, 0.5])
+    assert f"{USERS}: Rally used 80% of its host's cores" in warnings(found)[0]
+    assert "80%" in shown(run)
+
+
+def test_usage_that_nobody_measured_is_not_zero(tmp_path: Path) -> None:
+    assert " ? " in shown(a_run(tmp_path, good(USERS))) + " "
+
+
+def test_a_run_without_samples_has_a_summary(tmp_path: Path) -> None:
+    run = a_run(tmp_path, [], scenarios=[scenario(USERS, "lost", "nothing came back")])
+    assert [row.statistics.n for row in summarise(run).rows] == [0]
+    assert "create-user" in shown(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("{}", "not the manifest of a run: KeyError", id="other-json"),
+        pytest.param("{", "not valid JSON", id="torn"),
+    ],
+)
+def test_a_manifest_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(StateError, match=message):
+        summarise(tmp_path)
