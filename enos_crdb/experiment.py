@@ -187,5 +187,3 @@ def _keep_counters(directory: Path, slug: str, outputs: Mapping[str, Mapping[str
         place = directory / "hosts" / host / "counters"
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / f"{slug}.json", counters)
-
-

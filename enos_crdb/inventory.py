@@ -82,7 +82,7 @@ def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
     if "database" in host.roles:
         units += backend.units
         files += backend.files
-        commands[backend.name] = list(backend.version_command())
+        commands["database"] = list(backend.version_command())
     if "keystone" in host.roles:
         units += keystone.UNITS
         files += keystone.FILES

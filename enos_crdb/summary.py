@@ -286,7 +286,7 @@ def _labels(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     versions = Versions(directory, manifest)
     return {
         "backend": backend,
-        "backend_version": versions.of("database", backend, "database", "mariadb-server", "mariadb"),
+        "backend_version": versions.of("database", "database", backend, "mariadb-server", "mariadb"),
         "release": openstack["release"],
         "keystone_version": versions.of("keystone", "keystone"),
         "workers": keystone["workers"],

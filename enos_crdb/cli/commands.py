@@ -39,7 +39,9 @@ def bench_options(command: F) -> F:
     """Options that replace values of the ``bench`` section."""
     for option in reversed(
         (
-            click.option("--scenario", "scenarios", multiple=True, help="A scenario (repeatable); default: the file's."),
+            click.option(
+                "--scenario", "scenarios", multiple=True, help="A scenario (repeatable); default: the file's."
+            ),
             click.option("--times", type=int, help="Iterations of each scenario."),
             click.option("--concurrency", type=int, help="Iterations in flight at once."),
             click.option("--load", type=click.Choice(["light", "heavy"]), help="One Rally, or one per Keystone host."),
@@ -227,4 +229,6 @@ def configs(name: str | None) -> None:
     try:
         click.echo(files[name].read_text(encoding="utf-8"), nl=False)
     except KeyError:
-        raise ConfigurationError(f"no experiment file called '{name}' is shipped; there are: {', '.join(files)}.") from None
+        raise ConfigurationError(
+            f"no experiment file called '{name}' is shipped; there are: {', '.join(files)}."
+        ) from None

@@ -39,7 +39,9 @@ def plan(console: Console, configuration: Configuration) -> None:
 def problems(console: Console, found: Sequence[str]) -> None:
     """What this machine lacks. Raises `PrerequisiteError` when it lacks anything."""
     if found:
-        raise PrerequisiteError("this machine is not ready for the configuration:\n" + "\n".join(f"- {p}" for p in found))
+        raise PrerequisiteError(
+            "this machine is not ready for the configuration:\n" + "\n".join(f"- {p}" for p in found)
+        )
     console.print("[green]✓[/green] the configuration is valid and this machine is ready for it")
 
 
@@ -72,7 +74,9 @@ def gather(deployment: Deployment) -> dict[str, Any]:
             }
             for host in hosts
         ],
-        "files": [str(path) for path in sorted(deployment.directory.glob("*")) if path.name in ("openrc", "clouds.yaml")],
+        "files": [
+            str(path) for path in sorted(deployment.directory.glob("*")) if path.name in ("openrc", "clouds.yaml")
+        ],
         "runs": sorted(path.name for path in deployment.runs.glob("*")),
     }
 

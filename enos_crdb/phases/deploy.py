@@ -13,8 +13,8 @@ from enos_crdb import events, inventory, software, wheelhouse
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
-from enos_crdb.model import Host
 from enos_crdb.keystone import Wheels
+from enos_crdb.model import Host
 from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, cache_directory, open_context
 from enos_crdb.providers import LayeringProvider, Request, host_names, provide
 from enos_crdb.store import Deployment, write_text

@@ -18,7 +18,13 @@ def ssh_command(context: Context, name: str, arguments: Sequence[str], *, termin
     except KeyError:
         known = ", ".join(host.name for host in context.resources.hosts)
         raise StateError(f"there is no host '{name}' in this deployment; there are: {known}.") from None
-    return [*ssh(host), *(["-t"] if terminal else []), "--", f"{host.user}@{host.address}", *map(shlex.quote, arguments)]
+    return [
+        *ssh(host),
+        *(["-t"] if terminal else []),
+        "--",
+        f"{host.user}@{host.address}",
+        *map(shlex.quote, arguments),
+    ]
 
 
 def openstack_command(context: Context, arguments: Sequence[str], region: str | None) -> list[str]:
