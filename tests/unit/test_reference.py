@@ -23,8 +23,20 @@ def test_a_page_is_what_the_code_says(name: str) -> None:
     assert page.read_text(encoding="utf-8") == reference.pages(cli)[name], "run `invoke docs`"
 
 
+def meaning(schema: Any) -> Any:
+    """A schema without what only some versions of pydantic write, and what says nothing."""
+    if isinstance(schema, list):
+        return [meaning(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    silent = {"enum"} if "const" in schema else set()
+    silent |= {"additionalProperties"} if schema.get("additionalProperties") is True else set()
+    return {key: meaning(value) for key, value in schema.items() if key not in silent}
+
+
 def test_the_shipped_schema_is_what_the_code_says() -> None:
-    assert SCHEMA.read_text(encoding="utf-8") == reference.schema_text(), "run `invoke docs`"
+    shipped = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert meaning(shipped) == meaning(json.loads(reference.schema_text())), "run `invoke docs`"
 
 
 def test_the_schema_is_closed_and_described() -> None:
