@@ -10,10 +10,10 @@ from enos_crdb.backends.mariadb import MariaDBBackend
 from enos_crdb.backends.postgresql import PostgreSQLBackend
 from enos_crdb.model import Host, Resources
 
-Options = TypeVar("Options", contravariant=True)
+Options_contra = TypeVar("Options_contra", contravariant=True)
 
 
-class Backend(Protocol[Options]):
+class Backend(Protocol[Options_contra]):
     """A database under test."""
 
     @property
@@ -41,7 +41,7 @@ class Backend(Protocol[Options]):
         """Variables that make the entry point ``snapshot`` replace the fresh state kept earlier."""
 
     def variables(
-        self, options: Options, resources: Resources, secrets: Mapping[str, str]
+        self, options: Options_contra, resources: Resources, secrets: Mapping[str, str]
     ) -> dict[str, dict[str, Any]]:
         """Variables of the Ansible role for every host of role ``database``, by host name.
 

@@ -30,9 +30,7 @@ class GaleraBackend:
     def replace_snapshot(self) -> Mapping[str, bool]:
         return {"mariadb_snapshot_replace": True}  # the Ansible role `galera` leaves snapshots to `mariadb`
 
-    def variables(
-        self, options: Galera, resources: Resources, secrets: Mapping[str, str]
-    ) -> dict[str, dict[str, Any]]:
+    def variables(self, options: Galera, resources: Resources, secrets: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         nodes = {node.name: node for node in resources.with_role("database")}
         cluster = {
             "galera_nodes": {name: node.addresses["database"] for name, node in nodes.items()},
@@ -44,8 +42,7 @@ class GaleraBackend:
             "galera_provider_options": dict(options.provider_options),
         }
         return {
-            name: {**server_variables(options, node, resources, secrets), **cluster}
-            for name, node in nodes.items()
+            name: {**server_variables(options, node, resources, secrets), **cluster} for name, node in nodes.items()
         }
 
     def connection(self, resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:

@@ -27,7 +27,7 @@ def server_variables(
         "mariadb_max_connections": options.max_connections,
         "mariadb_innodb_buffer_pool_mb": options.innodb_buffer_pool_mb,
         "mariadb_durable": options.durable,
-        "mariadb_settings": dict(options.settings),
+        "mariadb_settings": {name.lower().replace("-", "_"): value for name, value in options.settings.items()},
     }
 
 
@@ -55,8 +55,7 @@ class MariaDBBackend:
         self, options: MariaDB, resources: Resources, secrets: Mapping[str, str]
     ) -> dict[str, dict[str, Any]]:
         return {
-            node.name: server_variables(options, node, resources, secrets)
-            for node in resources.with_role("database")
+            node.name: server_variables(options, node, resources, secrets) for node in resources.with_role("database")
         }
 
     def connection(self, resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:

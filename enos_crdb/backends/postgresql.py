@@ -45,7 +45,7 @@ class PostgreSQLBackend:
                 "postgresql_max_connections": options.max_connections,
                 "postgresql_shared_buffers_mb": options.shared_buffers_mb,
                 "postgresql_durable": options.durable,
-                "postgresql_settings": dict(options.settings),
+                "postgresql_settings": {name.lower(): value for name, value in options.settings.items()},
             }
             for node in resources.with_role("database")
         }

@@ -2,13 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from enos_crdb.config.base import Section
 
 Settings = dict[str, str | int | float | bool]
+
+POSTGRESQL_OWN: Mapping[str, str] = {
+    "listen_addresses": "the network `database`",
+    "port": "the network `database`",
+    "max_connections": "`max_connections`",
+    "shared_buffers": "`shared_buffers_mb`",
+    "fsync": "`durable`",
+    "synchronous_commit": "`durable`",
+}
+"""Parameters that are decided elsewhere in the section, and where."""
+MYSQL_OWN: Mapping[str, str] = {
+    "bind_address": "the network `database`",
+    "port": "the network `database`",
+    "datadir": "the Ansible role",
+    "socket": "the Ansible role",
+    "skip_name_resolve": "the Ansible role",
+    "max_connections": "`max_connections`",
+    "innodb_buffer_pool_size": "`innodb_buffer_pool_mb`",
+    "innodb_flush_log_at_trx_commit": "`durable`",
+}
+GALERA_OWN: Mapping[str, str] = {
+    **MYSQL_OWN,
+    "wsrep_sync_wait": "`wsrep_sync_wait`",
+    "wsrep_slave_threads": "`wsrep_slave_threads`",
+    "wsrep_provider_options": "`provider_options` and `gcache_mb`",
+    **dict.fromkeys(
+        (
+            "binlog_format",
+            "default_storage_engine",
+            "innodb_autoinc_lock_mode",
+            "wsrep_cluster_address",
+            "wsrep_cluster_name",
+            "wsrep_node_address",
+            "wsrep_node_name",
+            "wsrep_on",
+            "wsrep_provider",
+            "wsrep_sst_method",
+            "wsrep_sst_receive_address",
+        ),
+        "the cluster itself",
+    ),
+}
+PROVIDER_OWN: Mapping[str, str] = {
+    "gcache.size": "`gcache_mb`",
+    **dict.fromkeys(
+        ("gmcast.listen_addr", "ist.recv_addr", "ist.recv_bind", "base_host", "base_port"), "the network `database`"
+    ),
+}
+
+
+def _names_are_safe(values: Mapping[str, Any], pattern: str, own: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if not re.fullmatch(pattern, name):
+            raise ValueError(f"'{name}' is not the name of an option: it has letters, digits, '_', '-' and '.' only")
+        if decided := own.get(name.lower().replace("-", "_")):
+            raise ValueError(f"'{name}' is decided by {decided}; leave it out here")
+        if re.search(r"[\n\r]", str(value)):
+            raise ValueError(f"the value of '{name}' must be on one line")
+
+
+def _postgresql(values: Settings) -> Settings:
+    _names_are_safe(values, r"[A-Za-z_][A-Za-z0-9_.]*", POSTGRESQL_OWN)
+    return values
+
+
+def _mysql(values: Settings) -> Settings:
+    _names_are_safe(values, r"[A-Za-z_][A-Za-z0-9_.-]*", MYSQL_OWN)
+    return values
+
+
+def _galera(values: Settings) -> Settings:
+    _names_are_safe(values, r"[A-Za-z_][A-Za-z0-9_.-]*", GALERA_OWN)
+    return values
+
+
+def _provider(values: dict[str, str]) -> dict[str, str]:
+    _names_are_safe(values, r"[a-z][a-z0-9_.]*", PROVIDER_OWN)
+    for name, value in values.items():
+        if ";" in value:
+            raise ValueError(f"the value of '{name}' may not hold ';': write one key per option")
+    return values
 
 
 class PostgreSQL(Section):
@@ -18,28 +101,28 @@ class PostgreSQL(Section):
     max_connections: int = Field(default=500, ge=10, le=10000)
     """Connections the server accepts; Keystone opens up to ``max_pool_size`` of them per worker."""
     shared_buffers_mb: int = Field(default=256, ge=16)
-    """Memory for the page cache of the server itself."""
+    """Memory for the page cache of the server itself, in MiB."""
     durable: bool = True
     """``fsync`` and ``synchronous_commit``: false answers before the disk has the commit."""
-    settings: Settings = {}
-    """Any other parameter of ``postgresql.conf``, as it is."""
+    settings: Annotated[Settings, AfterValidator(_postgresql)] = {}
+    """Any other parameter of ``postgresql.conf``, as it is. ``ssl`` is off unless it is set here."""
 
 
 class _MySQLFamily(Section):
     max_connections: int = Field(default=500, ge=10, le=10000)
     """Connections the server accepts; Keystone opens up to ``max_pool_size`` of them per worker."""
     innodb_buffer_pool_mb: int = Field(default=256, ge=16)
-    """Memory for InnoDB's page cache."""
+    """Memory for InnoDB's page cache, in MiB."""
     durable: bool = True
     """``innodb_flush_log_at_trx_commit`` 1 (true: every commit on disk) or 2 (false: once a second)."""
-    settings: Settings = {}
-    """Any other option of the ``[mysqld]`` section, as it is."""
 
 
 class MariaDB(_MySQLFamily):
     """One MariaDB server, from Debian's packages."""
 
     backend: Literal["mariadb"]
+    settings: Annotated[Settings, AfterValidator(_mysql)] = {}
+    """Any other option of the ``[mysqld]`` section, as it is."""
 
 
 class Galera(_MySQLFamily):
@@ -51,9 +134,11 @@ class Galera(_MySQLFamily):
     wsrep_slave_threads: int = Field(default=2, ge=1, le=64)
     """Threads that apply the write sets of the other nodes."""
     gcache_mb: int = Field(default=128, ge=8)
-    """Write-set cache: how much a node may miss and still rejoin without a full copy."""
-    provider_options: dict[str, str] = {}
+    """Write-set cache: how much a node may miss and still rejoin without a full copy, in MiB."""
+    provider_options: Annotated[dict[str, str], AfterValidator(_provider)] = {}
     """Any other ``wsrep_provider_options``, for instance ``evs.suspect_timeout: PT5S``."""
+    settings: Annotated[Settings, AfterValidator(_galera)] = {}
+    """Any other option of the ``[mysqld]`` section, as it is."""
 
 
 Database = Annotated[PostgreSQL | MariaDB | Galera, Field(discriminator="backend")]

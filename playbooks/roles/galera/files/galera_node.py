@@ -7,8 +7,10 @@ a unit can be active while its node is out of the cluster.
     state SECONDS         is the node in a primary component? Waits SECONDS for nodes that look for one another.
     halt SECONDS          stop the server; print how far its data got.
     bootstrap SECONDS ADDRESS...   start a new cluster from this node's data, if no other node runs.
-    join SECONDS          start the server and wait until it is in step with the cluster.
-    restart SECONDS       the same for a server that runs.
+    join SECONDS ADDRESS...        start the server and wait until it is in step with the cluster.
+    restart SECONDS ADDRESS...     the same for a server that runs.
+
+ADDRESS: of every other node on the network `database`.
 """
 
 from __future__ import annotations
@@ -156,22 +158,23 @@ def start(seconds: float, action: str) -> dict[str, str]:
     return wait_synced(seconds)
 
 
-def join(seconds: float, action: str) -> dict[str, object]:
+def join(seconds: float, action: str, others: list[str]) -> dict[str, object]:
     now = start(seconds, action)
-    copied = False
-    if not synced(now) and (lost(now) or unit() == "failed"):
-        # Its data do not follow from the cluster's: without a state file it takes a full copy.
+    reachable = [address for address in others if somebody_listens(address)]
+    copied = reachable and not synced(now) and (lost(now) or unit() == "failed")
+    if copied:
+        # Its data do not follow from the cluster's: without its state file it takes a full copy.
         run("systemctl", "stop", "mariadb", timeout_s=60)
         GRASTATE.unlink(missing_ok=True)
-        copied = True
         now = start(seconds, "start")
     if not synced(now):
-        seen = described(now)
+        seen = ", ".join(reachable) or "none"
         raise Trouble(
-            f"after {seconds:g} s it is not in step with the cluster (unit {unit()}, cluster status "
-            f"'{seen['status']}', state '{seen['state']}'). Is the network `database` cut between the nodes? {last_words()}"
+            f"it is not in step with the cluster: unit {unit()}, cluster status "
+            f"'{now.get('wsrep_cluster_status', '')}', state '{now.get('wsrep_local_state_comment', '')}'. Of the "
+            f"other nodes, {seen} can be reached through the network `database`. {last_words()}"
         )
-    return {"changed": True, "copied": copied, **described(now)}
+    return {"changed": True, "copied": bool(copied), **described(now)}
 
 
 def main(command: str, seconds: float, addresses: list[str]) -> dict[str, object]:
@@ -181,7 +184,7 @@ def main(command: str, seconds: float, addresses: list[str]) -> dict[str, object
         return halt(seconds)
     if command == "bootstrap":
         return bootstrap(seconds, addresses)
-    return join(seconds, command.replace("join", "start"))
+    return join(seconds, command.replace("join", "start"), addresses)
 
 
 if __name__ == "__main__":

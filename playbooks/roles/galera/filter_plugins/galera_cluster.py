@@ -24,13 +24,20 @@ def seed(positions: Mapping[str, Mapping[str, Any]], first: str) -> str:
     if not histories:
         return first
     if len(histories) > 1:
-        held = ", ".join(f"{name}: {where['uuid'] or 'none'}:{where['seqno']}" for name, where in sorted(positions.items()))
+        held = ", ".join(
+            f"{name}: {where['uuid'] or 'none'}:{where['seqno']}" for name, where in sorted(positions.items())
+        )
         raise AnsibleFilterError(
             f"the data of the stopped Galera nodes come from different clusters ({held}). Starting one would "
             "throw the others' away: purge the data with `destroy`, or remove those of the wrong node"
         )
     candidates = {name: int(where["seqno"]) for name, where in positions.items() if where["uuid"]}
     furthest = max(candidates.values())
+    if furthest < 0:
+        raise AnsibleFilterError(
+            f"how far the data of the stopped Galera nodes got is unknown ({', '.join(sorted(candidates))}): no node "
+            "can be chosen to start the cluster from. Run `destroy`, then `deploy`"
+        )
     best = sorted(name for name, seqno in candidates.items() if seqno == furthest)
     return first if first in best else best[0]
 
