@@ -7,6 +7,7 @@ index pages), this interpreter's pip fetches them; both follow what pip is told 
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -129,7 +130,8 @@ def choose(pylock: Mapping[str, Any], allowed: frozenset[str], target: Target) -
     missing = sorted(name for name, wheel in wheels.items() if wheel is None)
     if missing:
         raise DeploymentError(
-            f"No wheel in the lock file fits Python {target.python_version} on {target.machine}: {', '.join(missing)}.\n"
+            f"No wheel in the lock file fits Python {target.python_version} on {target.machine}: "
+            f"{', '.join(missing)}.\n"
             "Choose another release (`openstack.release`) or a host with another Python."
         )
     return tuple(wheel for wheel in wheels.values() if wheel is not None)
@@ -158,11 +160,11 @@ def _pip_settings(pip_config: str) -> dict[str, str]:
     found: dict[str, tuple[int, str]] = {}
     sections = ("global", "download", ":env:")
     for line in pip_config.splitlines():
-        match = re.match(r"(global|download|:env:)\.([a-z-]+)='(.*)'$", line)
+        match = re.match(r"(global|download|:env:)\.([a-z-]+)=(['\"].*)$", line)
         if match:
             precedence = sections.index(match[1])
             if precedence >= found.get(match[2], (-1, ""))[0]:
-                found[match[2]] = (precedence, match[3])
+                found[match[2]] = (precedence, ast.literal_eval(match[3]))
     return {option: value for option, (_, value) in found.items()}
 
 
