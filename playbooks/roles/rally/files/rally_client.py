@@ -1,29 +1,39 @@
 """Run Rally tasks through Rally's own API, in one process per client. Lives on the rally hosts.
 
-    rally_client.py prepare  < clients      directories, configuration, database and environment of each client
-    rally_client.py start    < job          one transient unit per client; returns when all are ready to load
+    rally_client.py prepare  < clients      configuration, database and environment of each client; starts it
+    rally_client.py start    < job          gives a job to each client; returns when all are ready to load
     rally_client.py go       < instant      the common start of clients that wait for each other
     rally_client.py wait     < job          returns when all have ended; packs what they wrote into one archive
-    rally_client.py run DIRECTORY           what a unit executes (in Rally's virtualenv)
+    rally_client.py finish   < run          ends the clients of a run, whatever they do
+    rally_client.py serve DIRECTORY         what the unit of a client executes (in Rally's virtualenv)
 
-Every `rally` command costs more than a second of imports, and starting a scenario takes five of them.
+A client is a transient unit, so it outlives a lost connection. It imports Rally once (seconds) and forks for each job.
 Everything is read from stdin, so no argument list ever holds a password. All files are private (umask 077).
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = "keystone"
 """Name of Rally's environment in each client's own database."""
+UNITS = "enos-crdb-rally-"
+"""How the names of the units begin: then the run, then the client."""
+IDLE_S = 1800.0
+"""A client that nobody gives a job for so long ends: its run was abandoned."""
 REPORTS = (("json", "report.json"), ("html-static", "report.html"))
 """Rally's exporters (the plain HTML report needs the Internet to be seen) and our names of their files."""
 PLUGINS: list[Any] = []
@@ -35,9 +45,10 @@ PACKED = ("status.json", "report.json", "report.html", "rally.log")
 def main() -> int:
     os.umask(0o077)
     action = sys.argv[1]
-    if action == "run":
-        return run(Path(sys.argv[2]))
-    answer = {"prepare": prepare, "start": start, "go": go, "wait": wait}[action](json.load(sys.stdin))
+    if action == "serve":
+        serve(Path(sys.argv[2]))
+        return 0
+    answer = ACTIONS[action](json.load(sys.stdin))
     print(json.dumps(answer))
     return 0
 
@@ -46,23 +57,24 @@ def main() -> int:
 
 
 def prepare(request: dict[str, Any]) -> dict[str, Any]:
-    """Make what each client needs once per run; the databases are made side by side."""
-    pending: list[tuple[str, subprocess.Popen[str]]] = []
-    made: list[str] = []
+    """Start every client of this host; each makes its database first. Ends the clients of other runs."""
+    wanted = {unit(request, client["name"]) for client in request["clients"]}
+    for other in sorted(running() - wanted):
+        subprocess.run(["systemctl", "stop", other], check=False)
+    made = [client["name"] for client in request["clients"] if not alive(request, client["name"])]
     for client in request["clients"]:
-        directory = Path(request["directory"]) / client["name"]
-        if (directory / "environment.done").exists():
-            continue
-        directory.mkdir(parents=True, exist_ok=True)
-        write(directory / "rally.conf", configuration(directory, client["http_timeout_s"]))
-        write(directory / "environment.json", json.dumps(client["environment"]))
-        made.append(client["name"])
-        arguments = [sys.executable, os.path.abspath(__file__), "run", str(directory)]
-        pending.append((client["name"], subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)))
-    for name, process in pending:
-        _, errors = process.communicate()
-        if process.returncode:
-            sys.exit(f"Rally's database for {name} could not be made:\n" + "\n".join(errors.splitlines()[-12:]))
+        if client["name"] in made:
+            directory = Path(request["directory"]) / client["name"]
+            directory.mkdir(parents=True, exist_ok=True)
+            write(directory / "rally.conf", configuration(directory, client["http_timeout_s"]))
+            write(directory / "environment.json", json.dumps(client["environment"]))
+            launch(request, client["name"])
+    for name in made:
+        directory = Path(request["directory"]) / name
+        while not (directory / "environment.done").exists():
+            if not alive(request, name):
+                sys.exit(f"Rally's database for {name} could not be made:\n{last_words(directory / 'serve.log')}")
+            time.sleep(0.05)
     return {"made": made}
 
 
@@ -74,15 +86,16 @@ def configuration(directory: Path, http_timeout_s: float) -> str:
 
 
 def start(request: dict[str, Any]) -> dict[str, Any]:
-    """Start a unit per client unless that was done already (an earlier answer may have been lost)."""
+    """Give the job to each client unless that was done already (an earlier answer may have been lost)."""
     started = []
     for name in request["clients"]:
         directory = place(request, name)
         if not (directory / "job.json").exists():
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(exist_ok=True)
             write(directory / "job.json", json.dumps(request["job"]))
-            launch(request, name, directory)
             started.append(name)
+            if not alive(request, name):  # the host was restarted, or a user stopped it
+                launch(request, name)
     deadline = time.time() + request["job"]["setup_s"]
     while request["job"]["together"] and time.time() < deadline:
         if all(settled(request, name) for name in request["clients"]):
@@ -91,20 +104,20 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
     return {"started": started, "ready_at": time.time()}
 
 
-def launch(request: dict[str, Any], name: str, directory: Path) -> None:
-    job = request["job"]
+def launch(request: dict[str, Any], name: str) -> None:
+    directory = Path(request["directory"]) / name
     properties = {
         "Type": "exec",
         "UMask": "0077",
-        "StandardOutput": f"append:{directory}/rally.log",
-        "StandardError": f"append:{directory}/rally.log",
-        "RuntimeMaxSec": str(job["setup_s"] + job["timeout_s"] + job["grace_s"]),
+        "StandardOutput": f"append:{directory}/serve.log",
+        "StandardError": f"append:{directory}/serve.log",
         "TimeoutStopSec": "10",
     }
-    arguments = ["systemd-run", "--quiet", f"--unit={unit(request, name)}"]
+    arguments = ["systemd-run", "--quiet", "--collect", f"--unit={unit(request, name)}"]
     arguments += [f"--property={key}={value}" for key, value in properties.items()]
-    arguments += [f"--setenv=HOME={directory.parent}", f"--working-directory={directory}"]
-    arguments += [sys.executable, os.path.abspath(__file__), "run", str(directory)]
+    # ~/.rally belongs to a Unix user; two clients must not share it.
+    arguments += [f"--setenv=HOME={directory}", f"--working-directory={directory}"]
+    arguments += [sys.executable, os.path.abspath(__file__), "serve", str(directory)]
     subprocess.run(arguments, check=True)
 
 
@@ -134,6 +147,14 @@ def wait(request: dict[str, Any]) -> dict[str, Any]:
     return {"clients": statuses}
 
 
+def finish(request: dict[str, Any]) -> dict[str, Any]:
+    """No load goes on after a run, nor after its interruption."""
+    mine = sorted(name for name in running() if name.startswith(unit(request, "")))
+    for name in mine:
+        subprocess.run(["systemctl", "stop", name], check=False)
+    return {"stopped": mine}
+
+
 def settled(request: dict[str, Any], name: str) -> bool:
     directory = place(request, name)
     return any((directory / mark).exists() for mark in ("ready", "status.json")) or not alive(request, name)
@@ -144,16 +165,26 @@ def alive(request: dict[str, Any], name: str) -> bool:
     return state.returncode == 0
 
 
+def running() -> set[str]:
+    """Units of clients, of any run."""
+    arguments = ["systemctl", "list-units", "--plain", "--no-legend", "--full", f"{UNITS}*"]
+    listed = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {line.split()[0].removesuffix(".service") for line in listed.splitlines() if line.strip()}
+
+
 def obituary(directory: Path) -> dict[str, Any]:
-    """The status of a client that ended without leaving one: killed, or out of memory."""
-    log = directory / "rally.log"
-    last = log.read_text(errors="replace").strip().splitlines()[-5:] if log.exists() else []
+    """The status of a job that ended without leaving one: killed, or out of memory."""
     return {
         "status": "crashed",
-        "message": "Rally ended without a result (killed, or it ran far beyond its time). " + " ".join(last)[-500:],
+        "message": "Rally ended without a result (killed, or it ran far beyond its time). "
+        + " ".join(last_words(directory / "rally.log").split("\n"))[-500:],
         "started_at": None,
         "finished_at": None,
     }
+
+
+def last_words(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").strip().splitlines()[-8:]) if log.exists() else ""
 
 
 def place(request: dict[str, Any], name: str) -> Path:
@@ -161,7 +192,7 @@ def place(request: dict[str, Any], name: str) -> Path:
 
 
 def unit(request: dict[str, Any], name: str) -> str:
-    return f"enos-crdb-rally-{Path(request['directory']).name}-{request['scenario']}-{name}"
+    return f"{UNITS}{Path(request['directory']).name}-{name}"
 
 
 def write(path: Path, text: str) -> None:
@@ -174,32 +205,62 @@ def write(path: Path, text: str) -> None:
 # --- inside Rally's virtualenv -------------------------------------------------------------------------------------
 
 
-def run(directory: Path) -> int:
-    """Make a client's database and environment, or run the job of one scenario and write its status."""
-    home = directory if (directory / "rally.conf").exists() else directory.parent
-    os.environ["HOME"] = str(home)  # ~/.rally belongs to a Unix user; two clients must not share it
-    api = rally_api(home)
-    if home == directory:
-        make_environment(home)
-        return 0
-    started_at = time.time()
-    status = {"status": "crashed", "message": "", "versions": versions()}
-    try:
-        status.update(execute(api, json.loads((directory / "job.json").read_text()), directory))
-    except Exception as error:  # whatever happens, the one who waits is told
-        status["message"] = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        write(directory / "status.json", json.dumps({**status, "started_at": started_at, "finished_at": time.time()}))
-    return 0
-
-
-def rally_api(home: Path) -> Any:
+def serve(home: Path) -> None:
+    """Do the jobs that appear below `home`, each in a process of its own, until nobody has asked for long."""
     from rally import api, plugins
 
     rally = api.API(config_args=["--config-file", str(home / "rally.conf")], skip_db_check=True)
     plugins.load()
-    return rally
+    gc.freeze()  # what is shared with the children stays shared
+    if not (home / "environment.done").exists():
+        fork(partial(make_environment, home), longest_s=IDLE_S)
+    asked = time.monotonic()
+    while (home / "environment.done").exists() and time.monotonic() - asked < IDLE_S:
+        for directory in sorted(path.parent for path in home.glob("*/job.json")):
+            if not (directory / "status.json").exists():
+                job = json.loads((directory / "job.json").read_text())
+                longest_s = job["setup_s"] + job["timeout_s"] + job["grace_s"]
+                fork(partial(run, rally, job, directory), longest_s=longest_s)
+                if not (directory / "status.json").exists():
+                    write(directory / "status.json", json.dumps(obituary(directory)))
+                asked = time.monotonic()
+        time.sleep(0.05)
+
+
+def fork(act: Callable[[], None], *, longest_s: float) -> None:
+    """Do `act` in a new process and wait for its end; after `longest_s`, kill it and what it started."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setsid()
+            act()
+            status = 0
+        finally:
+            traceback.print_exc() if status else None
+            sys.stderr.flush()
+            os._exit(status)
+    deadline = time.monotonic() + longest_s
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(0.02)
+
+
+def run(api: Any, job: dict[str, Any], directory: Path) -> None:
+    """Run the job of one scenario and write its status, whatever happens."""
+    log = os.open(directory / "rally.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = {"status": "crashed", "message": "", "versions": versions(), "started_at": time.time()}
+    try:
+        status.update(execute(api, job, directory))
+    except Exception as error:  # noqa: BLE001 - the one who waits must be told, and the log has the rest
+        status["message"] = first_lines(f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+    write(directory / "status.json", json.dumps({**status, "finished_at": time.time()}))
 
 
 def make_environment(home: Path) -> None:
@@ -321,6 +382,8 @@ def start_together(directory: Path) -> Any:
 
     return StartTogether
 
+
+ACTIONS = {"prepare": prepare, "start": start, "go": go, "wait": wait, "finish": finish}
 
 if __name__ == "__main__":
     sys.exit(main())
