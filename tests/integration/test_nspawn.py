@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -79,7 +80,8 @@ def traces(mark: str, directory: Path) -> list[str]:
         f"/run/systemd/nspawn/*/{mark}*",
     ):
         found += [str(path) for path in Path("/").glob(pattern.lstrip("/"))]
-    found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line]
+    mounts = Path("/proc/mounts").read_text().replace("\\040", " ")
+    found += [line for line in mounts.splitlines() if str(directory) in line]
     for tool in (["nft", "list", "ruleset"], ["iptables-save"]):
         if shutil.which(tool[0]):
             found += [line for line in RUNNER.run(tool).stdout.splitlines() if mark in line]
@@ -94,9 +96,9 @@ def traces(mark: str, directory: Path) -> list[str]:
 
 
 def test_a_pair_of_hosts(make: Make, tmp_path: Path) -> None:
-    provider = make()
+    directory = tmp_path / "a name: with blanks"
+    provider = make(directory=directory.name)
     first = provider.acquire()
-    directory = tmp_path / "one"
     mark = prefix(directory)
 
     assert [host.name for host in first.hosts] == ["database-1", "rally-1"]
@@ -109,12 +111,20 @@ def test_a_pair_of_hosts(make: Make, tmp_path: Path) -> None:
     assert (directory / "nspawn.json").stat().st_mode & 0o777 == 0o600
     assert traces(mark, directory)  # or the check at the end would see nothing anyway
 
-    assert make().acquire() == first, "a second provider on the same directory finds the same hosts"
+    assert make(directory=directory.name).acquire() == first, (
+        "a second provider on the same directory finds the same hosts"
+    )
     roles, networks = provider.init()
     assert [host.alias for host in roles["database"]] == ["database-1"]
     assert [str(net.network) for net in networks["database"]] == [first.networks[1].cidr]
 
+    arguments = shlex.split(first.hosts[0].variables["ansible_ssh_common_args"])
+    master = ["ssh", "-i", str(first.hosts[0].keyfile), *arguments, "-o", f"ControlPath={provider.control_path_dir}/x"]
+    RUNNER.run([*master, "-o", "ControlMaster=yes", "-f", "-N", f"root@{first.hosts[0].address}"])
+    assert RUNNER.run([*master, "-O", "check", "any"]).returncode == 0
+
     provider.destroy()
+    assert not provider.control_path_dir.exists()
     assert traces(mark, directory) == []
     assert list(directory.iterdir()) == []
     assert not provider.is_created()
@@ -266,6 +276,60 @@ def test_killed_half_way(make: Make, tmp_path: Path, reached: str) -> None:
     provider.destroy()
     assert traces(mark, directory) == []
     assert list(directory.iterdir()) == []
+
+
+_BUILDER = """
+import sys, time
+from pathlib import Path
+from enos_crdb.command import SubprocessRunner
+from enos_crdb.providers.nspawn import Configuration, HostRequest, Nspawn
+conf = Configuration()
+conf.machines = [HostRequest(name="database-1", roles=("database",))]
+provider = Nspawn(conf, state_dir=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), runner=SubprocessRunner())
+with provider.building({"never-finished": ("database",)}):
+    Path(sys.argv[1], "reached").touch()
+    time.sleep(60)
+"""
+
+
+def test_killed_while_building_a_layer(make: Make, tmp_path: Path) -> None:
+    directory = tmp_path / "one"
+    provider = make()
+    provider.prepare()
+    victim = subprocess.Popen([sys.executable, "-c", _BUILDER, str(directory), str(CACHE)])
+    try:
+        _await(directory / "builders", "../reached")
+    finally:
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    state = json.loads((directory / "builders/nspawn.json").read_text())
+    assert Path(state["trees"]).is_dir()
+    provider.destroy()
+    assert traces(f"ec{state['id']}", CACHE / "layers/.building") == []
+    assert not Path(state["trees"]).exists()
+    assert not provider.layer_exists("never-finished")
+
+
+def test_after_a_reboot_hosts_come_back_as_they_were(make: Make, tmp_path: Path) -> None:
+    provider = make()
+    first = provider.acquire()
+    mark = prefix(tmp_path / "one")
+    on(provider, "rally-1", "echo kept > /root/kept && sync")
+    for name in ("database-1", "rally-1"):
+        provider.kill_host(name)
+    # What a reboot does to the rest.
+    for path in tmp_path.glob("one/hosts/[dr]*/root"):
+        RUNNER.run(["umount", str(path)])
+    for link in Path("/sys/class/net").glob(f"{mark}-*"):
+        RUNNER.run(["ip", "link", "delete", link.name], check=False)
+    for namespace in Path("/run/netns").glob(f"{mark}-*"):
+        RUNNER.run(["ip", "netns", "delete", namespace.name])
+    RUNNER.run(["nft", "delete", "table", "ip", mark], check=False)
+    shutil.rmtree(f"/run/enos_crdb/{mark}")
+
+    assert provider.acquire() == first
+    assert on(provider, "rally-1", "cat /root/kept") == "kept"
+    assert pings(provider, "rally-1", "database-1.database")
 
 
 def _await(directory: Path, reached: str) -> None:

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from enos_crdb.command import Completed, SubprocessRunner
-from enos_crdb.errors import PrerequisiteError, ProviderError
-from enos_crdb.providers.nspawn import cgroup, layers, prerequisites
+from enos_crdb.errors import CommandError, PrerequisiteError, ProviderError
+from enos_crdb.providers.nspawn import cgroup, image, layers, prerequisites
 from enos_crdb.providers.nspawn.cgroup import HierarchyCgroups, UnifiedCgroups, scope_prefix
 from enos_crdb.providers.nspawn.fleet import write_private
 from enos_crdb.providers.nspawn.image import image_name
 from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.prerequisites import ALTERNATIVES, Lack, lacking_capabilities, message
+from enos_crdb.providers.nspawn.suite import Source
 
 
 class ScriptedRunner:
@@ -194,7 +197,7 @@ class TestLayers:
         assert [path.name for path in (tmp_path / "seed/var/cache/apt/archives").iterdir()] == ["a_1.deb"]
         assert (tmp_path / "seed/var/cache/apt/archives/a_1.deb").stat().st_nlink == 2
 
-    @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\\b"])
+    @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\\b", "a%b"])
     def test_paths_mount_cannot_express(self, name: str) -> None:
         with pytest.raises(PrerequisiteError, match="without commas"):
             layers.refuse_odd_path(Path("/srv") / name)
@@ -207,3 +210,57 @@ def test_state_is_private_and_replaced_at_once(tmp_path: Path) -> None:
     assert file.read_text() == "two"
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(file.parent.iterdir()) == [file]
+
+
+class BuildingRunner(ScriptedRunner):
+    """Plays debootstrap, slowly enough for two builders to meet."""
+
+    def run(self, args: Sequence[str], **options: Any) -> Completed:
+        if "debootstrap" in args:
+            target = Path(args[args.index("bookworm") + 1])
+            for name in ("etc/apt", "etc/ssh", "etc/default", "etc/systemd/system", "usr/sbin", "tmp", "var"):
+                (target / name).mkdir(parents=True)
+            time.sleep(0.2)
+        done = super().run(args, **options)
+        if done.returncode != 0:
+            raise CommandError(args, done.returncode, "", "E: no such mirror")
+        return done
+
+
+class TestImage:
+    SOURCES = (Source(uri="http://user:secret@mirror.example/debian", suite="bookworm", components=("main",)),)
+
+    def test_two_runs_build_it_once(self, tmp_path: Path) -> None:
+        runner = BuildingRunner()
+        said: list[str] = []
+
+        def build(_: int) -> Path:
+            return image.ensure(runner, Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=said.append)
+
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(build, range(2))
+        assert first == second == tmp_path / "images" / image_name("bookworm")
+        assert len([line for line in runner.commands if " debootstrap " in line]) == 1
+        assert "waiting for another run, which builds the base image of bookworm" in said
+
+    def test_no_setting_of_the_machine_stays_in_it(self, tmp_path: Path) -> None:
+        built = image.ensure(
+            BuildingRunner(), Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=lambda text: None
+        )
+        for name in (
+            "etc/apt/sources.list",
+            "etc/apt/apt.conf.d/90enos_crdb",
+            "etc/resolv.conf",
+            "usr/sbin/policy-rc.d",
+        ):
+            assert not (built / name).exists()
+
+    def test_failure_leaves_nothing_and_tells_no_password(self, tmp_path: Path) -> None:
+        runner = BuildingRunner("setpriv")
+        with pytest.raises(ProviderError) as caught:
+            image.ensure(runner, Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=lambda text: None)
+        assert "mirror.example/debian" in str(caught.value)
+        assert "E: no such mirror" in str(caught.value)
+        assert "nspawn.mirror" in str(caught.value)
+        assert "secret" not in str(caught.value)
+        assert [path.name for path in (tmp_path / "images").iterdir()] == [".bookworm.lock"]

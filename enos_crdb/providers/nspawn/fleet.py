@@ -237,8 +237,10 @@ class Fleet:
 
     def ssh_options(self) -> list[str]:
         """Options with which ssh trusts our hosts and nobody else."""
+        # ssh splits values at blanks.
+        known_hosts = f'"{self.directory}/ssh/known_hosts"'
         return [
-            *("-o", f"UserKnownHostsFile={self.directory / 'ssh/known_hosts'}"),
+            *("-o", f"UserKnownHostsFile={known_hosts}"),
             *("-o", "GlobalKnownHostsFile=/dev/null"),
             *("-o", "StrictHostKeyChecking=yes"),
             *("-o", "IdentitiesOnly=yes"),

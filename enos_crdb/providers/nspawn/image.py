@@ -65,7 +65,8 @@ def ensure(
     image = cache.image(image_name(suite))
     if image.is_dir():
         return image
-    with locked(image.parent / f".{suite}.lock"):
+    lock = image.parent / f".{suite}.lock"
+    with locked(lock, waiting=lambda: notify(f"waiting for another run, which builds the base image of {suite}")):
         if image.is_dir():
             return image
         # Under the lock, what is left of an earlier attempt belongs to nobody.

@@ -84,7 +84,10 @@ def harvest_packages(cache: Cache, suite: str, upper: Path) -> int:
 
 
 def freeze(runner: Runner, upper: Path, layer: Path) -> None:
-    """Make the upper directory of a stopped host the layer `layer`; if another process was first, its stays."""
+    """Make the upper directory of a stopped host the layer `layer`, of the same file system.
+
+    If another process was first, its layer stays.
+    """
     for name in _NOT_IN_LAYER.split():
         path = upper / name
         if path.is_dir() and not path.is_symlink():
@@ -97,17 +100,13 @@ def freeze(runner: Runner, upper: Path, layer: Path) -> None:
             os.truncate(log, 0)
     shutil.rmtree(upper / "var/log/journal", ignore_errors=True)
     layer.parent.mkdir(parents=True, exist_ok=True)
-    arriving = layer.parent / f".{os.getpid()}-{layer.name}"
-    shutil.rmtree(arriving, ignore_errors=True)
-    # mv copies with all attributes when the file systems differ.
-    runner.run(["mv", str(upper), str(arriving)])
-    runner.run(["sync", "-f", str(arriving)])
+    # The builder's writes need not have reached the disk, and a layer must be whole even after a power cut.
+    runner.run(["sync", "--file-system", str(upper)])
     try:
-        arriving.rename(layer)
+        upper.rename(layer)
     except OSError:
         if not layer.is_dir():
             raise
-        shutil.rmtree(arriving)
 
 
 def require(cache: Cache, image: str, key: str) -> Path:
@@ -122,10 +121,10 @@ def require(cache: Cache, image: str, key: str) -> Path:
 
 
 def refuse_odd_path(directory: Path) -> None:
-    """Raise `PrerequisiteError` for a path that mount options cannot express."""
-    odd = [character for character in ',"\\\n' if character in str(directory)]
+    """Raise `PrerequisiteError` for a path that mount options or ssh's options cannot express."""
+    odd = [character for character in ',"\\%\n' if character in str(directory)]
     if odd:
         raise PrerequisiteError(
-            f"{directory} contains {odd[0]!r}, which the overlay file system cannot express in its options.\n"
-            "Use a directory without commas, quotes and backslashes."
+            f"{directory} contains {odd[0]!r}, which options of mount and ssh cannot express.\n"
+            "Use a directory without commas, quotes, backslashes and percent signs."
         )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -23,11 +23,16 @@ _FORWARD_MARK = "forwarding-was-off"
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold `file` against other processes of this machine."""
+def locked(file: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold `file` against other processes of this machine; ``waiting`` is called when one has it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                waiting()
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,7 +252,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
             keyfile=str(fleet.keyfile),
             variables={
                 "ansible_python_interpreter": "/usr/bin/python3",
-                "ansible_ssh_common_args": " ".join(fleet.ssh_options()),
+                "ansible_ssh_common_args": shlex.join(fleet.ssh_options()),
             },
         )
 
