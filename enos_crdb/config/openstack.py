@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from enos_crdb.config.base import Section
 
 Release = Literal["2025.2", "2026.1", "2026.2"]
+Settings = dict[str, dict[str, str | int | float | bool]]
+
+DECIDED: Mapping[str, str] = {
+    "DEFAULT.debug": "`debug`",
+    "cache.backend": "`cache`",
+    "cache.enabled": "`cache`",
+    "database.connection": "the `database` section of the experiment file",
+    "database.max_pool_size": "`max_pool_size`",
+    "identity.password_hash_rounds": "`password_hash_rounds`",
+    "token.provider": "`token_provider`",
+}
+"""Options of ``keystone.conf`` that have a key of their own, which the summary of a run states."""
+
+
+def _free(settings: Settings) -> Settings:
+    for section, options in settings.items():
+        for option, value in options.items():
+            if decided := DECIDED.get(f"{section}.{option}"):
+                raise ValueError(f"'{section}.{option}' is decided by {decided}; leave it out here")
+            if re.search(r"[\n\r]", f"{section}{option}{value}"):
+                raise ValueError(f"'{section}.{option}' and its value must be on one line")
+    return settings
 
 
 class Keystone(Section):
@@ -30,7 +54,7 @@ class Keystone(Section):
     """One log line per HTTP request, with its duration, from uWSGI."""
     max_pool_size: int = Field(default=20, ge=1)
     """Connections a worker keeps open to the database."""
-    settings: dict[str, dict[str, str | int | float | bool]] = {}
+    settings: Annotated[Settings, AfterValidator(_free)] = {}
     """Any other option of ``keystone.conf``, by section."""
 
 
