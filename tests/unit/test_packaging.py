@@ -117,7 +117,9 @@ def test_every_imported_library_is_required() -> None:
         for line in setup_cfg()["options"]["install_requires"].splitlines()
     }
     owners = metadata.packages_distributions()
-    imported = {name.split(".")[0] for name in imported_libraries()} - set(sys.stdlib_module_names) - {"enos_crdb"}
+    imported = (
+        {name.split(".")[0] for name in imported_libraries()} - set(sys.stdlib_module_names) - {"enos_crdb", "tomllib"}
+    )
     missing = {
         name
         for name in imported
