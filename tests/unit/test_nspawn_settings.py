@@ -150,29 +150,27 @@ class TestApt:
 
 
 class TestPip:
+    MACHINE = "[global]\nindex-url = https://old.example/simple\ncert = /etc/own.pem\ntimeout = 30\n"
+    USER = (
+        "[global]\nindex_url = https://user:pw@index.example/simple?a=%20\nfind-links = /srv/wheels\n"
+        "extra-index-url =\n    file:///srv/wheels\n    https://more.example/simple\n"
+        "[download]\ntimeout = 3\n[install]\ntrusted-host = index.example\n"
+    )
+
     def test_settings_that_make_sense_in_a_host(self) -> None:
-        listed = (
-            "global.index-url='https://user:pw@index.example/simple'\n"
-            "global.extra-index-url='file:///srv/wheels https://more.example/simple'\n"
-            "global.find-links='/srv/wheels'\n"
-            "global.cert='/etc/own.pem'\n"
-            "download.timeout='3'\n"
-            "global.timeout='30'\n"
-            ":env:.timeout='60'\n"
-            "install.trusted-host='index.example'\n"
-        )
-        found = settings.pip_settings(listed, GATEWAY)
+        values = settings.pip_values([self.MACHINE, self.USER, "no section"], {"PIP_TIMEOUT": "60", "HOME": "/x"})
+        found = settings.pip_settings(values, GATEWAY)
         assert found == {
-            "index-url": ["https://user:pw@index.example/simple"],
+            "index-url": ["https://user:pw@index.example/simple?a=%20"],
             "extra-index-url": ["https://more.example/simple"],
             "timeout": ["60"],
             "trusted-host": ["index.example"],
         }
         assert "cert = /etc/ssl/certs/ca-certificates.crt" in settings.pip_configuration(found)
-        assert 'index-url = "https://user:pw@index.example/simple"' in settings.uv_configuration(found)
+        assert 'index-url = "https://user:pw@index.example/simple?a=%20"' in settings.uv_configuration(found)
 
     def test_index_on_the_machine_itself(self) -> None:
-        found = settings.pip_settings("global.index-url='http://localhost:3141/root/pypi/+simple/'", GATEWAY)
+        found = settings.pip_settings({"index-url": "http://localhost:3141/root/pypi/+simple/"}, GATEWAY)
         assert found == {"index-url": ["http://10.91.0.1:3141/root/pypi/+simple/"]}
 
 

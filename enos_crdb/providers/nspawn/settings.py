@@ -6,6 +6,7 @@ They become the top layer below every host of a deployment.
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
@@ -64,17 +65,33 @@ def apt_settings(dump: str, environment: Mapping[str, str], gateway: str) -> str
     return "\n".join(lines) + "\n"
 
 
-def pip_settings(listed: str, gateway: str) -> dict[str, list[str]]:
-    """Settings of pip that make sense in a host, from `pip config list`; the environment's win, as in pip."""
-    found: dict[str, list[str]] = {}
-    ordered = sorted(listed.splitlines(), key=lambda line: line.startswith(":env:"))
-    for line in ordered:
-        key, separator, value = line.partition("=")
-        name = key.rpartition(".")[2]
-        # A key of one command (`install.index-url`) says the same as a global one: hosts only install.
-        if not separator or name not in _PIP_KEYS or key.split(".")[0] not in ("global", "install", ":env:"):
+def pip_values(files: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """pip's settings by name, from the contents of its configuration files (the later wins) and the environment.
+
+    Read here because asking pip takes longer than booting a host.
+    """
+    found: dict[str, str] = {}
+    for content in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read_string(content)
+        except configparser.Error:  # pip itself will tell the user, when it is used
             continue
-        words = [word for word in value.strip("'\"").replace("\\n", " ").split() if not is_local(word)]
+        # What holds for one command (`install`) holds for hosts: they do nothing else.
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
+    for name, value in environment.items():
+        if name.startswith("PIP_") and value:
+            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return found
+
+
+def pip_settings(values: Mapping[str, str], gateway: str) -> dict[str, list[str]]:
+    """Those of pip's settings that make sense in a host, each a list of words."""
+    found = {}
+    for name in _PIP_KEYS:
+        words = [word for word in values.get(name, "").split() if not is_local(word)]
         if words:
             found[name] = [reachable(word, gateway) if "//" in word else word for word in words]
     return found
@@ -169,7 +186,7 @@ def inherited(
 ) -> list[HostFile]:
     """What this machine says about fetching packages and finding names, as files of the hosts."""
     certificates = local_certificates(Path("/"))
-    pip = pip_settings(_pip_config(runner), gateway)
+    pip = pip_settings(pip_values(_pip_files(), os.environ), gateway)
     names = resolver(_resolv_conf_candidates())
     if names is None:
         notify("warning: this machine's name server listens on its loopback only; hosts cannot resolve names")
@@ -228,13 +245,18 @@ def write_files(tree: Path, files: Iterable[HostFile]) -> None:
             os.fchmod(descriptor, file.mode)
 
 
-def _pip_config(runner: Runner) -> str:
-    for command in ([sys.executable, "-m", "pip"], ["pip3"], ["pip"]):
-        if shutil.which(command[0]):
-            done = runner.run([*command, "config", "list"], check=False)
-            if done.returncode == 0:
-                return done.stdout
-    return ""
+def _pip_files() -> list[str]:
+    """Contents of pip's configuration files, from the machine's to this environment's."""
+    home = Path.home()
+    paths = [
+        *(Path(base) / "pip/pip.conf" for base in os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")),
+        Path("/etc/pip.conf"),
+        home / ".pip/pip.conf",
+        Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf",
+        Path(sys.prefix) / "pip.conf",
+        Path(os.environ.get("PIP_CONFIG_FILE") or os.devnull),
+    ]
+    return [path.read_text(errors="replace") for path in paths if path.is_file()]
 
 
 def _resolv_conf_candidates() -> list[str]:
