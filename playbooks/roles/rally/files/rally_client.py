@@ -184,7 +184,9 @@ def obituary(directory: Path) -> dict[str, Any]:
 
 
 def last_words(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").strip().splitlines()[-8:]) if log.exists() else ""
+    """The end of a log, without the lines that only say that all is well."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join([line for line in lines if line.strip() and " INFO " not in line][-8:])
 
 
 def place(request: dict[str, Any], name: str) -> Path:
