@@ -53,7 +53,7 @@ def frame(samples: Iterable[Sample]) -> pandas.DataFrame:
 
 
 def write(samples: Iterable[Sample], path: Path) -> None:
-    """Write `samples` as CSV, with a header, row by row (a table would be a second copy). Times keep the microsecond."""
+    """Write `samples` as CSV with a header, row by row: a table would be a second copy. Times keep the microsecond."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
