@@ -9,8 +9,11 @@ from enos_crdb import shipped
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
 
-INSTALLED_FROM = ("tasks/install.yml", "tasks/preflight.yml", "defaults", "vars", "files/install")
+INSTALLED_FROM = ("tasks/preflight.yml", "tasks/facts.yml", "tasks/install.yml", "defaults", "vars")
 """The parts of an Ansible role that decide what its installation leaves on a host."""
+
+SHARED = ("virtualenv",)
+"""Ansible roles that others install with."""
 
 
 def ansible_roles(configuration: Configuration, roles: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,7 +32,7 @@ def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple
     """A name that changes whenever the installed software would: ``keystone-postgresql-2026.1-<12 hex>``."""
     digest = hashlib.sha256()
     wanted = ansible_roles(configuration, roles)
-    for name in wanted:
+    for name in (*wanted, *SHARED):
         for path in _sources(shipped.directory("playbooks") / "roles" / name):
             digest.update(f"{name} {path.name}\n".encode() + path.read_bytes())
     for lock in locks:

@@ -53,8 +53,9 @@ def deployed(console: Console, context: Context) -> None:
 def gather(deployment: Deployment) -> dict[str, Any]:
     """What `info` tells of a deployment, as plain values."""
     state = deployment.state
-    hosts = state.resources.hosts if state.resources else ()
-    urls = {e.region: e.url for e in keystone.endpoints(state.resources)} if state.resources else {}
+    resources = state.resources if state.destroyed_at is None else None
+    hosts = resources.hosts if resources else ()
+    urls = {e.region: e.url for e in keystone.endpoints(resources)} if resources else {}
     return {
         "deployment": str(deployment.directory),
         "name": state.name,

@@ -26,4 +26,6 @@ def destroy(context: Context, *, keep_hosts: bool) -> None:
         return
     with events.phase("destroy", "Giving the hosts back"):
         context.provider.release()
+    for name in ("openrc", "clouds.yaml"):  # they open nothing any more
+        (context.deployment.directory / name).unlink(missing_ok=True)
     context.deployment.save(destroyed_at=state.destroyed_at or now(), done={})

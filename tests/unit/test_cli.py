@@ -1,0 +1,134 @@
+"""The command line without hosts: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from enos_crdb.__main__ import main
+from enos_crdb.config.scenarios import SCENARIOS
+from enos_crdb.errors import BenchError, ConfigurationError, PrerequisiteError, StateError
+from enos_crdb.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = str(ROOT / "configs" / "local.yaml")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ENOS_CRDB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("COLUMNS", "160")
+    return tmp_path / "results"
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("deploy", "--env", LOCAL, "--dry-run", "--set", "openstack.keystone.cache=none") == 0
+    shown = capsys.readouterr().out
+    for words in ("database-1", "rally-1", "postgresql", "cache none", "4 hash rounds", "steps:", "verify"):
+        assert words in shown
+    assert not store.exists()
+
+
+def test_a_wrong_file_ends_with_status_2_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("name: x\nprovder: nspawn\n")
+    assert call("deploy", "--env", str(file)) == ConfigurationError.exit_code
+    assert "wrong.yaml:2: provder: unknown key. Did you mean `provider`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["deploy"],
+        ["deply"],
+        ["--nope"],
+        ["bench", "keystone", "--load", "medium"],
+        ["deploy", "--env", LOCAL, "--set", "x"],
+    ],
+    ids=["no file", "no such command", "no such option", "no such choice", "bad --set"],
+)
+def test_a_wrong_command_line_ends_with_status_2(arguments: list[str]) -> None:
+    assert call(*arguments) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["info"], ["bench", "keystone"], ["collect"], ["report"], ["destroy"], ["ssh", "x"], ["logs", "x"], ["openstack"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_without_a_deployment_commands_say_how_to_make_one(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == StateError.exit_code
+    assert "enos_crdb deploy --env FILE" in capsys.readouterr().err
+
+
+def a_deployment(store: Path) -> Store:
+    from enos_crdb import config
+
+    made = Store(store)
+    configuration = config.load(Path(LOCAL))
+    made.create(configuration.name, configuration.model_dump(mode="json"))
+    return made
+
+
+def test_info_of_an_interrupted_deployment_says_what_comes_next(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_deployment(store)
+    assert call("info") == 0
+    assert "next step: machine" in capsys.readouterr().out
+    assert call("info", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["hosts"] == []
+    assert facts["backend"] == "postgresql"
+
+
+def test_bench_on_an_incomplete_deployment_is_refused(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_deployment(store)
+    assert call("bench", "keystone") == StateError.exit_code
+    assert "Continue it with `enos_crdb deploy`" in capsys.readouterr().err
+
+
+def test_bench_options_are_checked_as_the_file_is(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_deployment(store)
+    assert call("bench", "keystone", "--scenario", "keystone/get-entites") == ConfigurationError.exit_code
+    assert "keystone/get-entities" in capsys.readouterr().err
+    assert call("bench", "keystone", "--times", "1", "--concurrency", "2") == ConfigurationError.exit_code
+
+
+def test_a_report_without_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_deployment(store)
+    assert call("report") == StateError.exit_code
+    assert "has no run yet" in capsys.readouterr().err
+
+
+def test_every_scenario_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("scenarios") == 0
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in SCENARIOS)
+    assert len(SCENARIOS) == 22 + 1, "all of KeystoneBasic, and Authenticate.keystone"
+    assert shown.count(" * ") == 7
+
+
+def test_schema_and_configurations_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Configuration"
+    assert call("configs") == 0
+    assert "local-galera.yaml" in capsys.readouterr().out
+    assert call("configs", "local.yaml") == 0
+    assert "backend: postgresql" in capsys.readouterr().out
+    assert call("configs", "nope.yaml") == 2
+
+
+def test_exit_codes_are_one_per_kind_of_error() -> None:
+    kinds = (ConfigurationError, PrerequisiteError, StateError, BenchError)
+    assert len({kind.exit_code for kind in kinds}) == len(kinds)

@@ -1,0 +1,187 @@
+"""The steps of a deployment, on doubles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from enos_crdb import config, inventory
+from enos_crdb.ansible import TaskFailure
+from enos_crdb.config import Configuration
+from enos_crdb.errors import ConfigurationError, DeploymentError, StateError
+from enos_crdb.phases import deploy as phase
+from enos_crdb.phases.context import Context
+from enos_crdb.phases.destroy import destroy
+from enos_crdb.store import Deployment, Store
+from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingRunner
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enos_crdb.wheelhouse.ensure", lambda lock, **_: Path("/wheels") / lock.stem)
+
+
+def a_context(directory: Path, name: str = "local.yaml", *overrides: str) -> Context:
+    configuration = config.load(CONFIGS / name, overrides)
+    deployment = Store(directory).create(configuration.name, configuration.model_dump(mode="json"))
+    deployment.add_secrets(inventory.new_secrets())
+    return Context(
+        configuration=configuration,
+        deployment=deployment,
+        provider=FakeProvider(configuration=configuration),
+        ansible=RecordingAnsible(),
+        runner=RecordingRunner(),
+        cache=directory / "cache",
+    )
+
+
+def recorded(context: Context) -> RecordingAnsible:
+    assert isinstance(context.ansible, RecordingAnsible)
+    return context.ansible
+
+
+def saved(context: Context) -> Deployment:
+    return Store(context.deployment.directory.parent).open(context.deployment.directory)
+
+
+def test_every_step_is_done_in_order_and_recorded(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    phase.deploy(context)
+    assert recorded(context).playbooks == ["install.yml", "database.yml", "keystone.yml", "rally.yml", "verify.yml"]
+    assert list(saved(context).state.done) == [step.name for step in phase.STEPS]
+
+
+def test_a_failing_step_stops_there_and_a_second_deploy_goes_on(tmp_path: Path) -> None:
+    failure = TaskFailure(host="database-1", task="keystone : Schema", message="no route to host")
+    context = replace(a_context(tmp_path), ansible=RecordingAnsible(failures={"keystone.yml": (failure,)}))
+    with pytest.raises(DeploymentError, match=r"(?s)database-1 failed at «keystone : Schema».*no route.*Full log"):
+        phase.deploy(context)
+    assert "database" in saved(context).state.done
+    assert "keystone" not in saved(context).state.done
+    with pytest.raises(StateError, match="step 'verify' was not reached"):
+        context.require("verify")
+
+    again = replace(context, ansible=RecordingAnsible(), deployment=saved(context))
+    phase.deploy(again)
+    assert "verify" in saved(again).state.done
+
+
+def test_the_user_is_left_credentials_that_only_they_can_read(tmp_path: Path) -> None:
+    context = a_context(tmp_path, "local-galera.yaml")
+    phase.deploy(context)
+    for name in ("openrc", "clouds.yaml"):
+        path = context.deployment.directory / name
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert context.secrets["keystone_admin_password"] in path.read_text()
+    destroy(context, keep_hosts=False)
+    assert not (context.deployment.directory / "openrc").exists()
+
+
+def test_passwords_are_in_host_variables_and_in_no_other_file_of_the_store(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    phase.deploy(context)
+    played = recorded(context).played[-1]
+    password = context.secrets["database_password"]
+    assert password in json.dumps(played.host_variables)
+    assert password not in json.dumps(played.variables)
+    assert password not in (context.deployment.directory / "deployment.json").read_text()
+
+
+def test_secrets_are_generated_once(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    before = context.secrets
+    context.deployment.add_secrets(inventory.new_secrets())
+    assert context.secrets == before
+    assert (context.deployment.directory / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_step_alone(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    with pytest.raises(StateError, match="has no hosts yet"):
+        phase.deploy(context, only="rally")
+    phase.deploy(context)
+    recorded(context).played.clear()
+    phase.deploy(context, only="rally")
+    assert recorded(context).playbooks == ["rally.yml"]
+    with pytest.raises(ConfigurationError, match=r"no step 'raly'.*rally"):
+        phase.check_step("raly")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "difference"),
+    [
+        ((), None),
+        (("bench.times=50", "database.max_connections=100", "openstack.keystone.workers=4"), None),
+        (("machines.1.count=2",), "machines"),
+        (('openstack.release="2026.2"',), "openstack.release"),
+        (("networks.control.cidr=10.3.0.0/24",), "networks"),
+        (("database={backend: mariadb}",), "database.backend"),
+    ],
+    ids=["same", "reconverged", "machines", "release", "network", "backend"],
+)
+def test_what_cannot_be_changed_on_a_living_deployment(overrides: tuple[str, ...], difference: str | None) -> None:
+    def document(*changes: str) -> dict[str, object]:
+        return config.load(CONFIGS / "local.yaml", changes).model_dump(mode="json")
+
+    assert phase.unlike(document(), document(*overrides)) == difference
+
+
+def test_destroy_releases_the_hosts_and_keeps_the_runs(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    phase.deploy(context)
+    run = context.deployment.new_run()
+    destroy(context, keep_hosts=False)
+    assert isinstance(context.provider, FakeProvider)
+    assert context.provider.calls[-1] == "release"
+    assert run.is_dir()
+    with pytest.raises(StateError, match="was destroyed at"):
+        _ = context.resources
+    destroy(context, keep_hosts=False)
+
+
+def test_destroy_can_keep_the_hosts(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    phase.deploy(context)
+    destroy(context, keep_hosts=True)
+    assert recorded(context).playbooks[-1] == "remove.yml"
+    assert isinstance(context.provider, FakeProvider)
+    assert "release" not in context.provider.calls
+    assert list(saved(context).state.done) == ["hosts"]
+
+
+def test_hosts_that_a_layer_prepared_are_not_installed_again(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    context.deployment.save(layers={"database-1": "postgresql-1"})
+    phase.deploy(context)
+    assert recorded(context).played[0].hosts == ("rally-1",)
+
+
+def test_every_shipped_configuration_deploys_on_doubles(tmp_path: Path) -> None:
+    for file in sorted(CONFIGS.glob("*.yaml")):
+        context = a_context(tmp_path, file.name)
+        phase.deploy(context)
+        host_variables = recorded(context).played[-1].host_variables
+        assert set(host_variables) == {host.name for host in context.resources.hosts}
+
+
+def layer_of(configuration: Configuration, roles: tuple[str, ...]) -> str:
+    from enos_crdb import software
+
+    locks = tuple(inventory.lock_files(configuration).values())
+    return software.layer_key(configuration, roles, locks, "bookworm")
+
+
+def test_a_layer_is_shared_by_hosts_with_the_same_software_only() -> None:
+    here = config.load(CONFIGS / "local.yaml")
+    later = config.load(CONFIGS / "local.yaml", ['openstack.release="2026.2"'])
+    other = config.load(CONFIGS / "local-mariadb.yaml")
+    tuned = config.load(CONFIGS / "local.yaml", ["database.max_connections=99"])
+    roles = ("database", "keystone")
+    assert layer_of(here, roles) == layer_of(tuned, roles), "options are configured, not installed"
+    keys = {layer_of(here, roles), layer_of(later, roles), layer_of(other, roles), layer_of(here, ("rally",))}
+    assert len(keys) == 4

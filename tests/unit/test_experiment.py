@@ -1,0 +1,186 @@
+"""One run on doubles: what is asked of the hosts, and what is kept when things fail."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enos_crdb import config, experiment, inventory
+from enos_crdb.ansible import TaskFailure
+from enos_crdb.config.bench import Bench
+from enos_crdb.phases import deploy as phase
+from enos_crdb.phases.context import Context
+from enos_crdb.store import Store
+from enos_crdb.summary import summarise
+from enos_crdb.testing import FakeProvider, Played, RecordingAnsible, RecordingRunner
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+REPORT = Path(__file__).resolve().parents[1] / "data" / "rally"
+USERS = "keystone/create-and-list-users"
+ENTITIES = "keystone/get-entities"
+
+
+@dataclass
+class Hosts:
+    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes."""
+
+    report: bytes
+    silent: tuple[str, ...] = ()
+    interrupt_at: str | None = None
+
+    def __call__(self, played: Played) -> None:
+        if played.playbook == "bench.yml":
+            scenario = played.variables["rally_scenario"]
+            if self.interrupt_at and self.interrupt_at in scenario:
+                raise KeyboardInterrupt
+            if not any(silent in scenario for silent in self.silent):
+                self._rally(played)
+
+    def _rally(self, played: Played) -> None:
+        status = {"status": "ok", "message": "", "started_at": 1_700_000_000.0, "finished_at": 1_700_000_009.0}
+        for host, variables in played.host_variables.items():
+            if not variables.get("rally_clients"):
+                continue
+            with tarfile.open(Path(played.variables["rally_fetch_to"]) / f"{host}.tar", "w") as archive:
+                for client in variables["rally_clients"]:
+                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", self.report)):
+                        member = tarfile.TarInfo(f"{client['name']}/{name}")
+                        member.size = len(content)
+                        archive.addfile(member, io.BytesIO(content))
+
+
+def a_report() -> bytes:
+    for path in sorted(REPORT.glob("*.json")):
+        document = json.loads(path.read_text())
+        if document.get("info", {}).get("format_version") == "1.2" and "tasks" in document:
+            return path.read_bytes()
+    raise AssertionError("no Rally report in tests/data/rally")
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setattr("enos_crdb.wheelhouse.ensure", lambda lock, **_: Path("/wheels") / lock.stem)
+    configuration = config.load(CONFIGS / "local-galera.yaml")
+    deployment = Store(tmp_path).create(configuration.name, configuration.model_dump(mode="json"))
+    deployment.add_secrets(inventory.new_secrets())
+    made = Context(
+        configuration=configuration,
+        deployment=deployment,
+        provider=FakeProvider(configuration=configuration),
+        ansible=RecordingAnsible(),
+        runner=RecordingRunner(),
+        cache=tmp_path / "cache",
+    )
+    phase.deploy(made)
+    return made
+
+
+def on(context: Context, **doubled: Any) -> tuple[Context, RecordingAnsible]:
+    ansible = RecordingAnsible(**{"effect": Hosts(a_report()), **doubled})
+    return replace(context, ansible=ansible), ansible
+
+
+def section(*scenarios: str, **values: Any) -> Bench:
+    return Bench(scenarios=list(scenarios), **values)
+
+
+def manifest(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "manifest.json").read_text()))
+
+
+def test_a_run_resets_and_loads_for_each_scenario_and_collects(context: Context) -> None:
+    context, ansible = on(context)
+    run = experiment.run(context, section(USERS, ENTITIES))
+    assert ansible.playbooks == [
+        "bench-begin.yml", "reset.yml", "bench.yml", "reset.yml", "bench.yml", "bench-end.yml", "collect.yml"
+    ]  # fmt: skip
+    assert [scenario["name"] for scenario in manifest(run)["scenarios"]] == [USERS, ENTITIES]
+    assert (run / "samples.csv").exists()
+    assert summarise(run).failure == ""
+    assert not (run / "incoming").exists()
+
+
+@pytest.mark.parametrize(("reset", "times"), [("scenario", 2), ("run", 1), ("never", 0)])
+def test_the_database_is_made_anew_as_often_as_asked(context: Context, reset: str, times: int) -> None:
+    context, ansible = on(context)
+    experiment.run(context, section(USERS, ENTITIES, reset=reset))
+    assert ansible.playbooks.count("reset.yml") == times
+
+
+def test_heavy_load_is_one_rally_per_keystone(context: Context) -> None:
+    context, _ = on(context)
+    run = experiment.run(context, section(USERS, load="heavy"))
+    assert [client["client"] for client in manifest(run)["scenarios"][0]["clients"]] == [
+        "rally-1-to-database-1", "rally-1-to-database-2", "rally-1-to-database-3"
+    ]  # fmt: skip
+
+
+def test_a_scenario_that_cannot_run_is_recorded_and_the_others_go_on(context: Context) -> None:
+    context, _ = on(context, effect=Hosts(a_report(), silent=("create-and-list-users",)))
+    run = experiment.run(context, section(USERS, ENTITIES))
+    statuses = [scenario["clients"][0]["status"] for scenario in manifest(run)["scenarios"]]
+    assert statuses == ["lost", "ok"]
+    assert USERS in summarise(run).failure
+    assert ENTITIES not in summarise(run).failure
+
+
+def test_no_load_on_a_database_that_could_not_be_reset(context: Context) -> None:
+    failure = TaskFailure(host="database-1", task="Load the dump", message="disk full")
+    context, ansible = on(context, failures={"reset.yml": (failure,)})
+    run = experiment.run(context, section(USERS))
+    assert "bench.yml" not in ansible.playbooks
+    assert "disk full" in manifest(run)["scenarios"][0]["clients"][0]["message"]
+
+
+def test_a_dead_node_is_a_warning_as_long_as_another_lives(context: Context) -> None:
+    dead = TaskFailure(host="database-3", task="Gathering", message="no route", unreachable=True)
+    context, ansible = on(context, failures={"reset.yml": (dead,), "bench.yml": (dead,), "collect.yml": (dead,)})
+    run = experiment.run(context, section(USERS))
+    assert "bench.yml" in ansible.playbooks
+    assert any("database-3" in warning for warning in manifest(run)["warnings"])
+    all_dead = tuple(replace(dead, host=f"database-{number}") for number in (1, 2, 3))
+    context, ansible = on(context, failures={"reset.yml": all_dead})
+    experiment.run(context, section(USERS))
+    assert "bench.yml" not in ansible.playbooks
+
+
+def test_ctrl_c_keeps_what_was_measured_and_stops_what_runs_on_the_hosts(context: Context) -> None:
+    context, ansible = on(context, effect=Hosts(a_report(), interrupt_at="get-entities"))
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(context, section(USERS, ENTITIES))
+    run = context.deployment.last_run()
+    assert ansible.playbooks[-1] == "bench-end.yml"
+    assert manifest(run)["finished_at"]
+    assert [row.statistics.scenario for row in summarise(run).rows if row.statistics.metric == "iteration"] == [USERS]
+    assert ENTITIES in summarise(run).failure
+
+
+def test_counters_are_kept_per_node_and_scenario(context: Context) -> None:
+    moments = {label: {"database_counters": {"commits": count}} for label, count in (("Before", 5), ("After", 9))}
+    context, _ = on(context, outputs={"bench.yml": {"database-2": moments}})
+    run = experiment.run(context, section(USERS))
+    path = run / "hosts" / "database-2" / "counters" / "01-create-and-list-users.json"
+    assert json.loads(path.read_text()) == {"before": {"commits": 5}, "after": {"commits": 9}}
+
+
+def test_a_torn_report_is_a_failure_of_its_scenario(context: Context) -> None:
+    context, _ = on(context, effect=Hosts(a_report()[:-200]))
+    run = experiment.run(context, section(USERS))
+    assert manifest(run)["scenarios"][0]["clients"][0]["status"] == "crashed"
+
+
+def test_what_a_run_was_measured_on_is_in_its_manifest(context: Context) -> None:
+    context, _ = on(context)
+    run = experiment.run(context, section(USERS, times=7, concurrency=1))
+    found = manifest(run)
+    assert found["configuration"]["bench"]["times"] == 7
+    assert found["configuration"]["openstack"]["keystone"]["password_hash_rounds"] == 4
+    assert found["provenance"]["enos_crdb"]
+    assert shutil.which("git") is None or "commit" in found["provenance"]
