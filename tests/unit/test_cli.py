@@ -115,7 +115,7 @@ def test_every_scenario_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("scenarios") == 0
     shown = capsys.readouterr().out
     assert all(f" {name} " in shown for name in SCENARIOS)
-    assert len(SCENARIOS) == 22 + 1, "all of KeystoneBasic, and Authenticate.keystone"
+    assert len(SCENARIOS) == 21 + 1, "all of KeystoneBasic, and Authenticate.keystone"
     assert shown.count(" * ") == 7
 
 
