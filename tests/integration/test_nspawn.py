@@ -214,8 +214,11 @@ def test_layers(make: Make, tmp_path: Path) -> None:
             command = "echo baked > /opt/baked; rm -r /usr/share/zoneinfo/Africa"
             RUNNER.run([*_ssh(builders[key].keyfile, builders[key].address), command])
             mark = prefix(tmp_path / "one/builders")
+            trees = Path(json.loads((tmp_path / "one/builders/nspawn.json").read_text())["trees"])
+            assert traces(mark, trees)
         assert provider.layer_exists(key)
-        assert traces(mark, layer) == []
+        assert traces(mark, trees) == []
+        assert not trees.exists()
         with provider.building({key: ("database",)}) as builders:
             assert builders == {}, "the layer is there already"
         host = make(request("database-1", "database", layer=key), directory="two")
@@ -305,7 +308,7 @@ def test_killed_while_building_a_layer(make: Make, tmp_path: Path) -> None:
     state = json.loads((directory / "builders/nspawn.json").read_text())
     assert Path(state["trees"]).is_dir()
     provider.destroy()
-    assert traces(f"ec{state['id']}", CACHE / "layers/.building") == []
+    assert traces(f"ec{state['id']}", Path(state["trees"])) == []
     assert not Path(state["trees"]).exists()
     assert not provider.layer_exists("never-finished")
 
