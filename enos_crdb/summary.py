@@ -24,6 +24,8 @@ from enos_crdb.store import read_json, write_text
 
 BUSY_CLIENT = 0.70
 """Above this share of its cores, Rally measures itself rather than Keystone."""
+LOCAL, SATURATED = "nspawn", 0.95
+"""Local hosts compete for the processors of one machine; above this share, they wait for each other."""
 P99_NEEDS = 100
 """With fewer values, the 99th percentile is little else than the largest."""
 
@@ -223,6 +225,12 @@ def _doubts(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Iterator[str]:
                 f"{row.statistics.scenario}: Rally used {row.client_cpu:.0%} of its host's cores, so the load was "
                 "limited by Rally. Use more rally hosts with `load: heavy`, or a lower concurrency."
             )
+    busiest = max((row.machine_cpu for row in iterations if not math.isnan(row.machine_cpu)), default=0.0)
+    if manifest["provider"] == LOCAL and busiest > SATURATED:
+        yield (
+            f"all hosts shared one machine, which was {busiest:.0%} busy: durations contain waiting for a processor. "
+            "Compare them only with runs on this machine; a lower concurrency waits less."
+        )
     few = [row for row in iterations if 0 < row.statistics.n - row.statistics.failures < P99_NEEDS]
     if few:
         least = min(row.statistics.n - row.statistics.failures for row in few)

@@ -184,6 +184,15 @@ def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
     assert "80%" in shown(run)
 
 
+def test_local_hosts_that_wait_for_each_other_are_said(tmp_path: Path) -> None:
+    run = a_run(tmp_path, good(USERS) + good(ENTITIES))
+    rows = [f"{at},machine_cpu_s,user,{2 * at}" for at in range(1_699_999_999, 1_700_000_101)]
+    keep(run, "rally-1", "usage.csv", "\n".join(["time,metric,name,value", "1699999999,cores,,2", *rows]))
+    (found,) = warnings(summarise(run))
+    assert "100% busy" in found
+    assert warnings(summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), provider="g5k"))) == ()
+
+
 def test_usage_that_nobody_measured_is_not_zero(tmp_path: Path) -> None:
     assert " ? " in shown(a_run(tmp_path, good(USERS))) + " "
 
