@@ -105,22 +105,32 @@ class TestSources:
             "deb [trusted=yes] http://c.example bookworm-updates main"
         )
 
-    def test_own_mirror_serves_its_own_suite_only(self) -> None:
-        own = [Source(uri="http://mirror.example/debian", suite="bookworm", components=("main",))]
+    def test_own_mirror_serves_the_other_suites_of_its_distribution(self) -> None:
+        own = [
+            Source(uri="http://mirror.example/debian", suite="bookworm", components=("main",)),
+            Source(uri="http://fixes.example/debian", suite="bookworm-security", components=("main",)),
+        ]
         assert suite_sources("bookworm", None, own) == own
-        assert {source.uri for source in suite_sources("trixie", None, own)} == {
-            "http://deb.debian.org/debian",
-            "http://deb.debian.org/debian-security",
-        }
-        assert all("universe" in source.components for source in suite_sources("noble", None, own))
+        assert [(source.uri, source.suite) for source in suite_sources("trixie", None, own)] == [
+            ("http://mirror.example/debian", "trixie"),
+            ("http://fixes.example/debian", "trixie-security"),
+        ]
+
+    @pytest.mark.parametrize(("suite", "own"), [("noble", "bookworm"), ("bookworm", "noble"), ("bookworm", "jammy")])
+    def test_a_suite_of_the_other_distribution_needs_a_named_mirror(self, suite: str, own: str) -> None:
+        sources = [Source(uri="http://mirror.example/linux", suite=own, components=("main",))]
+        with pytest.raises(ConfigurationError, match="no archive for"):
+            suite_sources(suite, None, sources)
+        assert suite_sources(suite, "http://near.example/linux", sources)[0].suite == suite
 
     def test_named_mirror_replaces_the_main_archive(self) -> None:
-        uris = [source.uri for source in suite_sources("bookworm", "http://near.example/debian", [])]
-        assert uris == [
-            "http://near.example/debian",
-            "http://near.example/debian",
-            "http://deb.debian.org/debian-security",
+        own = [
+            Source(uri="http://mirror.example/debian", suite="bookworm", components=("main",)),
+            Source(uri="http://fixes.example/debian", suite="bookworm-security", components=("main",)),
         ]
+        uris = [source.uri for source in suite_sources("bookworm", "http://near.example/debian", own)]
+        assert uris == ["http://near.example/debian", "http://near.example/debian", "http://fixes.example/debian"]
+        assert len(suite_sources("bookworm", "http://near.example/debian", [])) == 2
 
 
 class TestApt:

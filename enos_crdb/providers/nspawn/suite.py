@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enos_crdb.errors import ConfigurationError
@@ -12,6 +12,7 @@ from enos_crdb.providers.nspawn.urls import reachable
 
 DEBIAN = ("bookworm", "trixie")
 UBUNTU = ("noble",)
+_DEBIAN_NAMES = (*DEBIAN, "bullseye", "forky", "sid", "stable", "testing")
 DEFAULT_SUITE = "bookworm"
 
 
@@ -26,7 +27,7 @@ class Source:
 
 
 def is_ubuntu(suite: str) -> bool:
-    return suite in UBUNTU
+    return suite not in _DEBIAN_NAMES
 
 
 def choose_suite(asked: str | None, os_release: Mapping[str, str]) -> str:
@@ -49,36 +50,38 @@ def parse_os_release(content: str) -> dict[str, str]:
 
 
 def suite_sources(suite: str, mirror: str | None, own: Iterable[Source]) -> list[Source]:
-    """Sources of the hosts: this machine's for the suite, or the distribution's public ones.
+    """Sources of the hosts: this machine's for the suite, or its mirrors' of the same distribution.
 
     With `mirror`, that one replaces the main archive; updates and security fixes keep their places.
+    Raises `ConfigurationError` when this machine knows no archive that could have the suite.
     """
-    sources = [source for source in own if source.suite in _names(suite)] or _public(suite)
+    known = list(own)
+    sources = [source for source in known if source.suite in _names(suite)] or _siblings(suite, known)
     if mirror is None:
+        if not any(source.suite == suite for source in sources):
+            raise ConfigurationError(
+                f"nspawn.mirror: apt on this machine has no archive for '{suite}', the suite of the hosts.\n"
+                "Name one (the address that would stand behind `deb` in sources.list), or choose another nspawn.suite."
+            )
         return sources
     main = {source.uri for source in sources if source.suite == suite}
-    replaced = [
-        Source(uri=mirror, suite=source.suite, components=source.components, trusted=source.trusted)
-        if source.uri in main
-        else source
-        for source in sources
-    ]
-    return list(dict.fromkeys(replaced))
+    components = ("main", "universe") if is_ubuntu(suite) else ("main",)
+    named = [Source(uri=mirror, suite=name, components=components) for name in _names(suite)[:2]]
+    return list(dict.fromkeys([*named, *(source for source in sources if source.uri not in main)]))
 
 
 def _names(suite: str) -> tuple[str, ...]:
     return (suite, f"{suite}-updates", f"{suite}-security")
 
 
-def _public(suite: str) -> list[Source]:
-    if is_ubuntu(suite):
-        main, security = "http://archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu"
-        components: tuple[str, ...] = ("main", "universe")
-    else:
-        main, security = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
-        components = ("main",)
-    uris = (main, main, security)
-    return [Source(uri=uri, suite=name, components=components) for uri, name in zip(uris, _names(suite), strict=True)]
+def _siblings(suite: str, own: Iterable[Source]) -> list[Source]:
+    """This machine's archives of another suite of the same distribution: a mirror has all that are supported."""
+    found = []
+    for source in own:
+        name, _, rest = source.suite.partition("-")
+        if is_ubuntu(name) == is_ubuntu(suite) and rest in ("", "updates", "security"):
+            found.append(replace(source, suite=f"{suite}-{rest}" if rest else suite))
+    return list(dict.fromkeys(found))
 
 
 def own_sources(etc_apt: Path) -> list[Source]:
