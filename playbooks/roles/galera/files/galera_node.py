@@ -48,8 +48,10 @@ def unit() -> str:
 
 
 def last_words() -> str:
-    lines = run("journalctl", "--unit=mariadb", "--lines=15", "--output=cat", "--no-pager").stdout
-    return "Its log ends with:\n" + lines.strip()
+    lines = run(
+        "journalctl", "--unit=mariadb", "--grep=ERROR", "--case-sensitive", "--lines=4", "--output=cat", "--no-pager"
+    )
+    return "Its log says:\n" + lines.stdout.strip()
 
 
 def status() -> dict[str, str]:
@@ -159,6 +161,11 @@ def start(seconds: float, action: str) -> dict[str, str]:
 
 
 def join(seconds: float, action: str, others: list[str]) -> dict[str, object]:
+    if not any(somebody_listens(address) for address in others):
+        raise Trouble(
+            f"none of the other Galera nodes ({', '.join(others)}, port 4567) can be reached from here: "
+            "is the network `database` cut?"
+        )
     now = start(seconds, action)
     reachable = [address for address in others if somebody_listens(address)]
     copied = reachable and not synced(now) and (lost(now) or unit() == "failed")
