@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import grp
 import http.server
 import importlib.util
 import json
+import os
+import pwd
 import shlex
 import subprocess
 import sys
@@ -339,3 +342,38 @@ schema._manage(cli, ["db_sync"], {PASSWORD!r})
         other = schema._seal(changed, state) if change == "request" else schema._seal(self.REQUEST, [["role"]])
         assert schema._seal(self.REQUEST, state) == schema._seal(dict(self.REQUEST), [list(state[0])])
         assert other != schema._seal(self.REQUEST, state)
+
+
+class TestWrittenFiles:
+    """The Ansible module that writes configuration and keys, run as Ansible runs it."""
+
+    def run(self, directory: Path, content: str, mode: str = "0600") -> list[str]:
+        file = {
+            "path": str(directory / "keys" / "0"),
+            "content": content,
+            "owner": pwd.getpwuid(os.getuid()).pw_name,
+            "group": grp.getgrgid(os.getgid()).gr_name,
+            "mode": mode,
+        }
+        arguments = {"files": [file], "only": [str(directory / "keys")], "_ansible_remote_tmp": str(directory)}
+        module = ROLE / "library" / "written_files.py"
+        request = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+        done = subprocess.run([sys.executable, module], input=request, capture_output=True, text=True, check=True)
+        answer = json.loads(done.stdout)
+        assert answer["changed"] == bool(answer["paths"])
+        return [Path(path).name for path in answer["paths"]]
+
+    def test_writes_what_differs_and_nothing_twice(self, tmp_path: Path) -> None:
+        assert self.run(tmp_path, "one") == ["0"]
+        assert self.run(tmp_path, "one") == []
+        assert self.run(tmp_path, "two") == ["0"]
+        written = tmp_path / "keys" / "0"
+        assert (written.read_text(), written.stat().st_mode & 0o777) == ("two", 0o600)
+
+    def test_repairs_permissions_and_removes_withdrawn_keys(self, tmp_path: Path) -> None:
+        self.run(tmp_path, "one")
+        (tmp_path / "keys" / "0").chmod(0o644)
+        (tmp_path / "keys" / "9").write_text("withdrawn")
+        assert self.run(tmp_path, "one") == ["0", "9"]
+        assert [path.name for path in (tmp_path / "keys").iterdir()] == ["0"]
+        assert (tmp_path / "keys" / "0").stat().st_mode & 0o777 == 0o600
