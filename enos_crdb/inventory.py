@@ -46,9 +46,7 @@ def host_variables(
 ) -> dict[str, dict[str, Any]]:
     """Variables of each host, by its name; they hold passwords and keys."""
     backend = BACKENDS[configuration.database.backend]
-    connections = {
-        host.name: backend.connection(resources, host, secrets) for host in resources.with_role("keystone")
-    }
+    connections = {host.name: backend.connection(resources, host, secrets) for host in resources.with_role("keystone")}
     merged: dict[str, dict[str, Any]] = {host.name: {} for host in resources.hosts}
     for part in (
         backend.variables(configuration.database, resources, secrets),
@@ -73,25 +71,22 @@ def credentials(resources: Resources, secrets: Mapping[str, str]) -> dict[str, s
 
 
 def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
-    """What is worth bringing back from `host`: units, files, versions (variables of the Ansible role collect)."""
+    """What is worth bringing back from `host`: the journal of every unit, files, versions (the role ``collect``)."""
     backend = BACKENDS[configuration.database.backend]
-    units: list[str] = ["ssh"]
     files: list[str] = ["/etc/os-release"]
     virtualenvs: dict[str, str] = {}
     commands: dict[str, list[str]] = {}
     if "database" in host.roles:
-        units += backend.units
         files += backend.files
         commands["database"] = list(backend.version_command())
     if "keystone" in host.roles:
-        units += keystone.UNITS
         files += keystone.FILES
         virtualenvs["keystone"] = keystone.VIRTUALENV
     if "rally" in host.roles:
-        units += ["enos-crdb-rally-*"]
+        files += ["/var/lib/rally/*/*/serve.log"]
         virtualenvs["rally"] = keystone.RALLY_VIRTUALENV
     return {
-        "collect_units": units,
+        "collect_units": ["*"],
         "collect_files": files,
         "collect_virtualenvs": virtualenvs,
         "collect_commands": commands,

@@ -43,8 +43,9 @@ def shown(line: str, output: str, position: int) -> int:
     return found.end() if found else -1
 
 
-def test_the_tutorial_works_as_it_stands(engine: Engine, tmp_path: Path) -> None:
-    programs = tmp_path / "bin"
+def test_the_tutorial_works_as_it_stands(engine: Engine) -> None:
+    place = engine.results.parent  # its `results` is where `engine` looks for what a failure leaves
+    programs = place / "bin"
     programs.mkdir()
     program = programs / "enos_crdb"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m enos_crdb "$@"\n')
@@ -59,7 +60,7 @@ def test_the_tutorial_works_as_it_stands(engine: Engine, tmp_path: Path) -> None
     for example in examples(TUTORIAL.read_text(encoding="utf-8")):
         done = subprocess.run(
             ["bash", "-c", example.command],
-            cwd=tmp_path,  # where `engine` has its results, so that it destroys what a failure leaves
+            cwd=place,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ What could not be had is said in the answer and does not stop the rest.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import io
 import json
@@ -49,16 +50,12 @@ def main() -> None:
 
 
 def units(patterns: list[str], problems: list[str]) -> list[str]:
-    """The units that exist on this host, transient ones that have left a journal included."""
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        if not re.search(r"[*?[]", pattern):
-            found[pattern] = None
-            continue
-        wanted = pattern if "." in pattern else f"{pattern}.service"
-        listed = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", wanted], problems)
-        found |= {line.split()[0]: None for line in listed.splitlines() if line.strip()}
-    return list(found)
+    """The services that match and have left anything in the journal, transient ones that are gone included."""
+    # A process logs under _SYSTEMD_UNIT; what systemd says of a unit is under UNIT.
+    fields = ("_SYSTEMD_UNIT", "UNIT")
+    known = {name for field in fields for name in run(["journalctl", f"--field={field}"], problems).split()}
+    wanted = [pattern if "." in pattern else f"{pattern}.service" for pattern in patterns]
+    return sorted(name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted))
 
 
 def journal(unit: str, since: float | None, problems: list[str]) -> str:
