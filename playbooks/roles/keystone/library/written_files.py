@@ -15,10 +15,11 @@ short_description: Write several small files in one task
 description:
   - Writes each file of O(files) when its content, owner or mode differs, atomically. Parent directories are made.
   - C(ansible.builtin.copy) in a loop does the same in one round trip per file, half a second each.
-  - With O(only), other files in the directories it names are removed (a key that was withdrawn must go).
+  - With O(only), other files in the directories it names are removed (a key that was withdrawn must go), and the
+    directories get the owner of what is in them and its mode, entering where it reads.
 options:
   files:
-    description: The files; C(mode) is an octal string. Directories get the owner and, where it reads, may be entered.
+    description: The files; C(mode) is an octal string.
     type: list
     elements: dict
     required: true
@@ -29,7 +30,7 @@ options:
       group: {type: str, default: root, description: Name of the group.}
       mode: {type: str, default: "0644", description: Permissions.}
   only:
-    description: Directories in which nothing but O(files) may be.
+    description: Directories in which nothing but O(files) may be, private if they are.
     type: list
     elements: path
     default: []
@@ -75,6 +76,13 @@ def write(module: AnsibleModule, file: dict[str, Any]) -> bool:
     return bool(module.set_fs_attributes_if_different(_attributes(path, file), changed))
 
 
+def enclose(module: AnsibleModule, directory: str, file: dict[str, Any]) -> bool:
+    """Let only those who may read `file` enter its `directory` (Keystone warns of keys the world could list)."""
+    readable = int(file["mode"], 8)
+    mode = readable | (readable & 0o444) >> 2
+    return bool(module.set_fs_attributes_if_different(_attributes(directory, {**file, "mode": f"{mode:04o}"}), False))
+
+
 def foreign(directory: str, paths: set[str]) -> list[str]:
     """Files of `directory` that are not among `paths`."""
     entries = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
@@ -109,6 +117,9 @@ def main() -> None:
     files = module.params["files"]
     changed = [file["path"] for file in files if write(module, file)]
     for directory in module.params["only"]:
+        inside = next((file for file in files if os.path.dirname(file["path"]) == directory), None)
+        if inside and enclose(module, directory, inside):
+            changed.append(directory)
         for path in foreign(directory, {file["path"] for file in files}):
             if not module.check_mode:
                 os.unlink(path)
