@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from enos_crdb import events
 from enos_crdb.ansible import message_of
@@ -107,11 +108,11 @@ def showing(console: Console, *, verbose: bool = False) -> Iterator[None]:
         with events.listening(PlainDisplay(console, verbose=verbose)):
             yield
         return
+    # Only the last column may be cut when the line is too long for the terminal.
     columns = (
-        SpinnerColumn(),
-        TextColumn("[bold]{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[detail]}"),
+        SpinnerColumn(table_column=Column(min_width=1, no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
+        TextColumn("[bold]{task.description}  [dim]{task.fields[detail]}", table_column=Column(no_wrap=True)),
     )
     with (
         Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress,
