@@ -107,13 +107,14 @@ def build_layers(context: Context) -> None:
     provider = context.provider
     if not context.configuration.nspawn.layers or not isinstance(provider, LayeringProvider):
         return
+    if context.deployment.state.resources is not None:
+        return  # the hosts exist; what they were started from does not change any more
     wanted = _layers(context)
     missing = {key: roles for key, roles in wanted.values() if not provider.layer_exists(key)}
     if missing:
         with provider.building(missing) as builders:
             _install(context, tuple(builders.values()))
-    if context.deployment.state.resources is None:
-        context.deployment.save(layers={name: key for name, (key, _) in wanted.items()})
+    context.deployment.save(layers={name: key for name, (key, _) in wanted.items()})
 
 
 def _layers(context: Context) -> dict[str, tuple[str, tuple[str, ...]]]:
