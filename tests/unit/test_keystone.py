@@ -364,7 +364,8 @@ class TestWrittenFiles:
         return [Path(path).name for path in answer["paths"]]
 
     def test_writes_what_differs_and_nothing_twice(self, tmp_path: Path) -> None:
-        assert self.run(tmp_path, "one") == ["0"]
+        assert self.run(tmp_path, "one") == ["0", "keys"]
+        assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
         assert self.run(tmp_path, "one") == []
         assert self.run(tmp_path, "two") == ["0"]
         written = tmp_path / "keys" / "0"
