@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,11 +14,16 @@ from rich.markup import escape
 from enos_crdb.cli.commands import cli
 from enos_crdb.errors import EnosCrdbError, Interrupted
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command as Ctrl-C does."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of what happened (docs/reference/exit-codes.md)."""
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGHUP, _terminate)
+    for number in ENDING:
+        signal.signal(number, _terminate)
+    # Ansible ends its forked workers with SIGTERM; they must die of it, without a word.
+    os.register_at_fork(after_in_child=_die_of_signals)
     sys.exit(_status(arguments))
 
 
@@ -38,6 +44,11 @@ def _status(arguments: list[str] | None) -> int:
         # The reader of our output went away (`| head`): not an error of ours. Python would complain at exit.
         sys.stderr.close()
         return 0
+
+
+def _die_of_signals() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

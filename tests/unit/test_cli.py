@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from enos_crdb.__main__ import main
 from enos_crdb.config.scenarios import SCENARIOS
-from enos_crdb.errors import BenchError, ConfigurationError, PrerequisiteError, StateError
+from enos_crdb.errors import BenchError, ConfigurationError, Interrupted, PrerequisiteError, StateError
 from enos_crdb.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,3 +135,24 @@ def test_schema_and_configurations_are_printed(capsys: pytest.CaptureFixture[str
 def test_exit_codes_are_one_per_kind_of_error() -> None:
     kinds = (ConfigurationError, PrerequisiteError, StateError, BenchError)
     assert len({kind.exit_code for kind in kinds}) == len(kinds)
+
+
+def test_sigterm_interrupts_the_engine_and_kills_its_workers_quietly() -> None:
+    program = """
+import os, signal, sys, time
+from enos_crdb import __main__
+__main__.cli.main = lambda **_: work()
+def work():
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+    os.kill(child, signal.SIGTERM)
+    print("worker", os.waitpid(child, 0)[1], flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+__main__.main([])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout.strip() == f"worker {int(signal.SIGTERM)}"
+    assert "Traceback" not in done.stderr
+    assert done.returncode == Interrupted.exit_code
