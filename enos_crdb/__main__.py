@@ -20,10 +20,15 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of what happened (docs/reference/exit-codes.md)."""
+    engine = os.getpid()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != engine:
+            os._exit(128 + number)  # a worker that Ansible forked, and now ends: without a word
+        raise KeyboardInterrupt
+
     for number in ENDING:
-        signal.signal(number, _terminate)
-    # Ansible ends its forked workers with SIGTERM; they must die of it, without a word.
-    os.register_at_fork(after_in_child=_die_of_signals)
+        signal.signal(number, terminate)
     sys.exit(_status(arguments))
 
 
@@ -44,15 +49,6 @@ def _status(arguments: list[str] | None) -> int:
         # The reader of our output went away (`| head`): not an error of ours. Python would complain at exit.
         sys.stderr.close()
         return 0
-
-
-def _die_of_signals() -> None:
-    for number in ENDING:
-        signal.signal(number, signal.SIG_DFL)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

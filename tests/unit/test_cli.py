@@ -143,16 +143,19 @@ import os, signal, sys, time
 from enos_crdb import __main__
 __main__.cli.main = lambda **_: work()
 def work():
+    ready, begun = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(begun, b"x")  # a signal in the midst of a fork is lost: Python clears those of the parent
         time.sleep(30)
+    os.read(ready, 1)
     os.kill(child, signal.SIGTERM)
-    print("worker", os.waitpid(child, 0)[1], flush=True)
+    print("worker", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
 __main__.main([])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
-    assert done.stdout.strip() == f"worker {int(signal.SIGTERM)}"
+    assert done.stdout.strip() == f"worker {128 + signal.SIGTERM}"
     assert "Traceback" not in done.stderr
     assert done.returncode == Interrupted.exit_code
