@@ -19,8 +19,6 @@ from enos_crdb.model import Resources
 PORT = 5000
 USERNAME = "admin"
 PROJECT = "admin"
-UNITS = ("keystone.service", "memcached.service")
-"""systemd units of a Keystone host, whose journals are collected."""
 FILES = ("/etc/keystone/keystone.conf", "/etc/keystone/uwsgi.ini", "/etc/memcached.conf")
 """Configuration files of a Keystone host that are collected; the first one holds a password."""
 VIRTUALENV = "/opt/enos_crdb/keystone"

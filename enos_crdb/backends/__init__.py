@@ -29,16 +29,8 @@ class Backend(Protocol[Options_contra]):
         """Ansible roles whose files decide what an installation leaves on a host."""
 
     @property
-    def units(self) -> tuple[str, ...]:
-        """systemd units (globs) whose journals are kept."""
-
-    @property
     def files(self) -> tuple[str, ...]:
         """Globs of the configuration and log files that are kept."""
-
-    @property
-    def replace_snapshot(self) -> Mapping[str, bool]:
-        """Variables that make the entry point ``snapshot`` replace the fresh state kept earlier."""
 
     def variables(
         self, options: Options_contra, resources: Resources, secrets: Mapping[str, str]

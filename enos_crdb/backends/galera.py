@@ -18,17 +18,12 @@ class GaleraBackend:
     name: str = "galera"
     ansible_role: str = "galera"
     installs: tuple[str, ...] = ("mariadb", "galera")
-    units: tuple[str, ...] = ("mariadb",)
     files: tuple[str, ...] = (
         "/etc/mysql/mariadb.cnf",
         "/etc/mysql/mariadb.conf.d/*.cnf",
         "/var/lib/mysql/grastate.dat",
         "/var/lib/mysql/gvwstate.dat",
     )
-
-    @property
-    def replace_snapshot(self) -> Mapping[str, bool]:
-        return {"mariadb_snapshot_replace": True}  # the Ansible role `galera` leaves snapshots to `mariadb`
 
     def variables(self, options: Galera, resources: Resources, secrets: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         nodes = {node.name: node for node in resources.with_role("database")}

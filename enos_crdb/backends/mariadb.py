@@ -44,12 +44,7 @@ class MariaDBBackend:
     name: str = "mariadb"
     ansible_role: str = "mariadb"
     installs: tuple[str, ...] = ("mariadb",)
-    units: tuple[str, ...] = ("mariadb",)
     files: tuple[str, ...] = ("/etc/mysql/mariadb.cnf", "/etc/mysql/mariadb.conf.d/*.cnf")
-
-    @property
-    def replace_snapshot(self) -> Mapping[str, bool]:
-        return {"mariadb_snapshot_replace": True}
 
     def variables(
         self, options: MariaDB, resources: Resources, secrets: Mapping[str, str]

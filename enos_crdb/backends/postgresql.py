@@ -20,16 +20,11 @@ class PostgreSQLBackend:
     name: str = "postgresql"
     ansible_role: str = "postgresql"
     installs: tuple[str, ...] = ("postgresql",)
-    units: tuple[str, ...] = ("postgresql@*",)
     files: tuple[str, ...] = (
         "/etc/postgresql/*/main/*.conf",
         "/etc/postgresql/*/main/conf.d/*.conf",
         "/var/log/postgresql/*.log",
     )
-
-    @property
-    def replace_snapshot(self) -> Mapping[str, bool]:
-        return {"postgresql_snapshot_replace": True}
 
     def variables(
         self, options: PostgreSQL, resources: Resources, secrets: Mapping[str, str]

@@ -16,6 +16,9 @@ from enos_crdb import events
 from enos_crdb.ansible import message_of
 from enos_crdb.model import Event
 
+ARGUMENTS_CHECK = "Validating arguments against arg spec"
+"""Ansible's own task at the beginning of every Ansible role of ours: worth a line only when it fails."""
+
 
 class Display(Protocol):
     """Shows events; used as a listener."""
@@ -80,6 +83,8 @@ class LiveDisplay:
 def line(event: Event, *, verbose: bool = False) -> str:
     """`event` as one line of rich markup, or nothing when it is not worth one."""
     text = escape(event.text)
+    if ARGUMENTS_CHECK in event.text and event.kind in ("task", "ok"):
+        return ""
     match event.kind:
         case "phase":
             return f"[bold]{text}[/bold]"

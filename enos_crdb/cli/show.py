@@ -39,9 +39,7 @@ def plan(console: Console, configuration: Configuration) -> None:
 def problems(console: Console, found: Sequence[str]) -> None:
     """What this machine lacks. Raises `PrerequisiteError` when it lacks anything."""
     if found:
-        raise PrerequisiteError(
-            "this machine is not ready for the configuration:\n" + "\n".join(f"- {p}" for p in found)
-        )
+        raise PrerequisiteError("\n".join(found))
     console.print("[green]✓[/green] the configuration is valid and this machine is ready for it")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,13 +119,16 @@ def traces(directory: Path, mark: str) -> list[str]:
         f"run/netns/{mark}*",
         f"sys/fs/cgroup/{mark}*",
         f"sys/fs/cgroup/*/{mark}*",
+        f"sys/fs/cgroup/system.slice/{mark}*",
         f"run/enos_crdb/{mark}*",
+        f"run/systemd/nspawn/*/{mark}*",
     ):
         found += [str(path) for path in Path("/").glob(pattern)]
     found += [line for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line or mark in line]
     for tool in (["nft", "list", "ruleset"], ["iptables-save"]):
-        done = subprocess.run(tool, capture_output=True, text=True, check=False)
-        found += [line for line in done.stdout.splitlines() if mark in line]
+        if shutil.which(tool[0]):
+            done = subprocess.run(tool, capture_output=True, text=True, check=False)
+            found += [line for line in done.stdout.splitlines() if mark in line]
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = cmdline.read_bytes().decode(errors="replace").replace("\0", " ")

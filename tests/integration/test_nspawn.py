@@ -19,6 +19,7 @@ from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import ConfigurationError, ProviderError
 from enos_crdb.providers.nspawn import Configuration, HostRequest, NetworkRequest, Nspawn
 from enos_crdb.providers.nspawn.prerequisites import missing
+from tests.integration.engine import traces
 
 pytestmark = pytest.mark.nspawn
 
@@ -68,33 +69,6 @@ def prefix(directory: Path) -> str:
     return f"ec{json.loads((directory / 'nspawn.json').read_text())['id']}"
 
 
-def traces(mark: str, directory: Path) -> list[str]:
-    """What the system still has of a deployment: everything that bears its name or its directory."""
-    found = [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(mark)]
-    for pattern in (
-        f"/run/netns/{mark}*",
-        f"/sys/fs/cgroup/{mark}*",
-        f"/sys/fs/cgroup/*/{mark}*",
-        f"/sys/fs/cgroup/system.slice/{mark}*",
-        f"/run/enos_crdb/{mark}*",
-        f"/run/systemd/nspawn/*/{mark}*",
-    ):
-        found += [str(path) for path in Path("/").glob(pattern.lstrip("/"))]
-    mounts = Path("/proc/mounts").read_text().replace("\\040", " ")
-    found += [line for line in mounts.splitlines() if str(directory) in line]
-    for tool in (["nft", "list", "ruleset"], ["iptables-save"]):
-        if shutil.which(tool[0]):
-            found += [line for line in RUNNER.run(tool).stdout.splitlines() if mark in line]
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = cmdline.read_bytes().decode(errors="replace").replace("\0", " ")
-        except OSError:
-            continue
-        if f"--machine={mark}" in words or f"{directory}/ssh" in words:
-            found.append(words)
-    return found
-
-
 def test_a_pair_of_hosts(make: Make, tmp_path: Path) -> None:
     directory = tmp_path / "a name: with blanks"
     provider = make(directory=directory.name)
@@ -109,7 +83,7 @@ def test_a_pair_of_hosts(make: Make, tmp_path: Path) -> None:
     assert pings(provider, "rally-1", "database-1")
     assert pings(provider, "rally-1", "database-1.database")
     assert (directory / "nspawn.json").stat().st_mode & 0o777 == 0o600
-    assert traces(mark, directory)  # or the check at the end would see nothing anyway
+    assert traces(directory, mark)  # or the check at the end would see nothing anyway
 
     assert make(directory=directory.name).acquire() == first, (
         "a second provider on the same directory finds the same hosts"
@@ -125,7 +99,7 @@ def test_a_pair_of_hosts(make: Make, tmp_path: Path) -> None:
 
     provider.destroy()
     assert not provider.control_path_dir.exists()
-    assert traces(mark, directory) == []
+    assert traces(directory, mark) == []
     assert list(directory.iterdir()) == []
     assert not provider.is_created()
     provider.destroy()
@@ -148,7 +122,7 @@ def test_two_deployments_at_once(make: Make, tmp_path: Path) -> None:
     assert not {net.cidr for net in first.networks} & {net.cidr for net in second.networks}
     mark = prefix(tmp_path / "one")
     one.destroy()
-    assert traces(mark, tmp_path / "one") == []
+    assert traces(tmp_path / "one", mark) == []
     assert on(other, "a", "hostname") == "a"
 
 
@@ -215,9 +189,9 @@ def test_layers(make: Make, tmp_path: Path) -> None:
             RUNNER.run([*_ssh(builders[key].keyfile, builders[key].address), command])
             mark = prefix(tmp_path / "one/builders")
             trees = Path(json.loads((tmp_path / "one/builders/nspawn.json").read_text())["trees"])
-            assert traces(mark, trees)
+            assert traces(trees, mark)
         assert provider.layer_exists(key)
-        assert traces(mark, trees) == []
+        assert traces(trees, mark) == []
         assert not trees.exists()
         with provider.building({key: ("database",)}) as builders:
             assert builders == {}, "the layer is there already"
@@ -277,7 +251,7 @@ def test_killed_half_way(make: Make, tmp_path: Path, reached: str) -> None:
         assert [host.name for host in provider.acquire().hosts] == ["database-1", "database-2"]
         assert prefix(directory) == mark, "what was begun is continued"
     provider.destroy()
-    assert traces(mark, directory) == []
+    assert traces(directory, mark) == []
     assert list(directory.iterdir()) == []
 
 

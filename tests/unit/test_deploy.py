@@ -121,8 +121,9 @@ def test_one_step_alone(tmp_path: Path) -> None:
         (('openstack.release="2026.2"',), "openstack.release"),
         (("networks.control.cidr=10.3.0.0/24",), "networks"),
         (("database={backend: mariadb}",), "database.backend"),
+        (("openstack.keystone.password_hash_rounds=12",), "openstack.keystone.password_hash_rounds"),
     ],
-    ids=["same", "reconverged", "machines", "release", "network", "backend"],
+    ids=["same", "reconverged", "machines", "release", "network", "backend", "hash"],
 )
 def test_what_cannot_be_changed_on_a_living_deployment(overrides: tuple[str, ...], difference: str | None) -> None:
     def document(*changes: str) -> dict[str, object]:

@@ -63,5 +63,11 @@ def test_nothing_is_shown_after_the_block() -> None:
     assert stream.getvalue() == ""
 
 
+def test_ansible_s_check_of_arguments_is_shown_only_when_it_fails() -> None:
+    name = "galera : Validating arguments against arg spec 'configure' - A Galera cluster"
+    assert line(Event(kind="task", text=name)) == ""
+    assert name in line(Event(kind="failed", text=name, host="database-1"))
+
+
 def test_skipped_tasks_are_not_worth_a_line() -> None:
     assert line(Event(kind="skipped", text="x", host="h")) == ""

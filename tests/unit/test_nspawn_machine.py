@@ -62,8 +62,8 @@ class TestPrerequisites:
         text = message([self.NEVER], root=True)
         assert "CAP_SYS_ADMIN: root of a container" in text
         assert "Nothing that can be installed" in text
-        assert "provider: vagrant" in text
-        assert "provider: static" in text
+        assert "Vagrant" in text
+        assert "static hosts" in text
         assert "apt-get" not in text
 
     def test_capabilities_of_an_ordinary_docker_container(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -10,6 +11,7 @@ from pathlib import Path
 from enos_crdb.model import Host, Resources
 from enos_crdb.providers.contract import Request, host_names
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest, NetworkRequest
+from enos_crdb.providers.nspawn.prerequisites import message
 from enos_crdb.providers.nspawn.provider import Nspawn
 
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13", "noble": "3.12"}
@@ -45,7 +47,12 @@ class LocalHosts:
         return self._nspawn
 
     def problems(self) -> list[str]:
-        return [str(missing) for missing in self._nspawn.missing()]
+        lacks = self._nspawn.missing()
+        if os.geteuid() == 0 and all(lack.package for lack in lacks):
+            for lack in lacks:
+                self._request.notify(f"{lack.what} is missing; `deploy` installs it with apt ({lack.package})")
+            return []
+        return [message(lacks, root=os.geteuid() == 0)] if lacks else []
 
     def prepare(self) -> None:
         self._nspawn.prepare()

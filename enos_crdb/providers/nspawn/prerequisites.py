@@ -13,8 +13,9 @@ from enos_crdb.errors import CommandError, PrerequisiteError
 from enos_crdb.providers.nspawn.suite import is_ubuntu
 
 ALTERNATIVES = (
-    "Hosts can come from elsewhere: `provider: vagrant` (virtual machines, no root needed) or "
-    "`provider: static` (machines you already have)."
+    "Where containers cannot work, hosts must come from elsewhere: run enos_crdb as root inside a virtual machine "
+    "(Vagrant makes one), or on another machine. Providers for Vagrant and for static hosts, machines you already "
+    "have, are not in this version."
 )
 
 # Bits of CapEff in /proc/self/status.
