@@ -109,7 +109,9 @@ def test_three_galera_nodes(engine: Engine) -> None:
     run = engine.run_directory()
     samples = pd.read_csv(run / "samples.csv")
     iterations = samples[samples.metric == "iteration"]
-    assert iterations.groupby("client").size().to_dict() == {f"database-{n}": 4 * len(SCENARIOS) for n in (1, 2, 3)}
+    assert iterations.groupby("client").size().to_dict() == {
+        f"rally-1-to-database-{n}": 4 * len(SCENARIOS) for n in (1, 2, 3)
+    }
     assert set(samples.outcome) == {"ok"}
 
     for node in nodes:  # a site-wide power cut

@@ -282,7 +282,7 @@ def test_killed_while_building_a_layer(make: Make, tmp_path: Path) -> None:
     state = json.loads((directory / "builders/nspawn.json").read_text())
     assert Path(state["trees"]).is_dir()
     provider.destroy()
-    assert traces(f"ec{state['id']}", Path(state["trees"])) == []
+    assert traces(Path(state["trees"]), f"ec{state['id']}") == []
     assert not Path(state["trees"]).exists()
     assert not provider.layer_exists("never-finished")
 
