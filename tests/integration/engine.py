@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,6 +111,39 @@ class Engine:
                     hosts = json.loads(line[line.index("{") :])["hosts"]
                     found[log.name] = sum(counts["changed"] for counts in hosts.values())
         return {log: count for log, count in found.items() if count}
+
+
+class ArgvWatch(threading.Thread):
+    """Looks at the arguments of every process of this machine, those of the hosts included, for secrets."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(daemon=True)
+        self._engine = engine
+        self._over = threading.Event()
+        self.looks = 0
+        self.seen: set[str] = set()
+
+    def __enter__(self) -> ArgvWatch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            try:
+                secrets = {name: secret.encode() for name, secret in self._engine.secrets.items()}
+            except (OSError, ValueError):  # not written yet
+                continue
+            self.looks += 1
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    words = path.read_bytes()
+                except OSError:  # it ended meanwhile
+                    continue
+                self.seen |= {f"{name} in {words[:80]!r}" for name, secret in secrets.items() if secret in words}
 
 
 def traces(directory: Path, mark: str) -> list[str]:

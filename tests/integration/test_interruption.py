@@ -37,6 +37,8 @@ def test_deploy_continues_after_an_interruption_of_each_step(engine: Engine, by:
     engine.interrupt(bench, at="Run Rally", by=by)
     assert (engine.run_directory() / "manifest.json").exists()
     engine.run(*bench[:-3], "4", "--concurrency", "2")
+    engine.interrupt(("collect",), at="Pack journals", by=by)
+    engine.run("collect")
 
     directory, mark = engine.directory, mark_of(engine.directory)
     assert mark is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.integration.engine import Engine, mark_of, traces
+from tests.integration.engine import ArgvWatch, Engine, mark_of, traces
 
 pytestmark = pytest.mark.nspawn
 
@@ -39,7 +39,12 @@ def no_secret_outside_its_file(directory: Path, secrets: dict[str, str]) -> None
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
 def test_one_server(engine: Engine, backend: str) -> None:
     file = {"postgresql": "configs/local.yaml", "mariadb": "configs/local-mariadb.yaml"}[backend]
-    engine.run("deploy", "--env", file)
+    with ArgvWatch(engine) as watch:
+        engine.run("deploy", "--env", file)
+        bench(engine)
+        engine.run("openstack", "--", "token", "issue")
+    assert watch.looks > 100
+    assert watch.seen == set(), "no password in the arguments of any process"
     directory, mark = engine.directory, mark_of(engine.directory)
     assert mark is not None
     assert traces(directory, mark), "the check for leftovers must be able to see what is there"
