@@ -17,13 +17,14 @@ import pytest
 
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import ConfigurationError, ProviderError
+from enos_crdb.phases.context import cache_directory
 from enos_crdb.providers.nspawn import Configuration, HostRequest, NetworkRequest, Nspawn
 from enos_crdb.providers.nspawn.prerequisites import missing
 from tests.integration.engine import traces
 
 pytestmark = pytest.mark.nspawn
 
-CACHE = Path(os.environ.get("ENOS_CRDB_CACHE", "/var/cache/enos_crdb"))
+CACHE = cache_directory()  # the engine's own, so that the base image is built once for all tests
 RUNNER = SubprocessRunner()
 Make = Callable[..., Nspawn]
 
