@@ -10,17 +10,20 @@ import json
 import os
 import secrets as random_source
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from enos_crdb.errors import StateError
 from enos_crdb.model import Host, Network, Resources
 
 SCHEMA_VERSION = 1
+ORPHANS_END_S = 60.0
+"""How long the workers of a killed command may still hold its deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +112,28 @@ class Deployment:
         """Hold the deployment for one command. Raises `StateError` when another process has it."""
         path = self.directory / ".lock"
         with path.open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise StateError(
-                    f"{self.directory.name} is in use by another enos_crdb (process {stream.read().strip()}).\n"
-                    "Wait for its end, or interrupt it (Ctrl-C there), then try again."
-                ) from None
+            self._lock(stream)
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
             yield
+
+    def _lock(self, stream: IO[str]) -> None:
+        patience = time.monotonic() + ORPHANS_END_S
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                stream.seek(0)
+                holder = stream.read().strip()
+            # Ansible's workers share the lock: after a kill -9 of the engine they hold it until they notice.
+            if _alive(holder) or time.monotonic() > patience:
+                raise StateError(
+                    f"{self.directory.name} is in use by another enos_crdb (process {holder}).\n"
+                    "Wait for its end, or interrupt it (Ctrl-C there), then try again."
+                ) from None
+            time.sleep(0.2)
 
 
 class Store:
@@ -170,6 +183,10 @@ class Store:
             if deployment.state.name == name and deployment.state.destroyed_at is None:
                 return deployment
         return None
+
+
+def _alive(pid: str) -> bool:
+    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 def now() -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -300,3 +301,17 @@ def test_text_keeps_its_letters(tmp_path: Path) -> None:
 def test_times_are_utc_and_sort_as_text() -> None:
     assert store.now().endswith("+00:00")
     assert len(store.stamp()) == len("20261122T100000Z")
+
+
+def test_a_command_waits_for_the_workers_that_a_killed_one_left(deployment: Deployment) -> None:
+    program = (
+        "import os, sys, time; from pathlib import Path; from enos_crdb.store import Store\n"
+        "path = Path(sys.argv[1])\n"
+        "with Store(path.parent).open(path).locked():\n"
+        "    if os.fork() == 0: time.sleep(1); os._exit(0)\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", program, str(deployment.directory)], check=False)
+    with deployment.locked():
+        assert time.monotonic() - started > 1
