@@ -99,8 +99,11 @@ def test_a_run_resets_and_loads_for_each_scenario_and_collects(context: Context)
     context, ansible = on(context)
     run = experiment.run(context, section(USERS, ENTITIES))
     assert ansible.playbooks == [
-        "bench-begin.yml", "reset.yml", "bench.yml", "reset.yml", "bench.yml", "bench-end.yml", "collect.yml"
-    ]  # fmt: skip
+        "bench-begin.yml",
+        *("reset.yml", "verify.yml", "bench.yml"),
+        *("reset.yml", "verify.yml", "bench.yml"),
+        *("bench-end.yml", "collect.yml"),
+    ]
     assert [scenario["name"] for scenario in manifest(run)["scenarios"]] == [USERS, ENTITIES]
     assert (run / "samples.csv").exists()
     assert summarise(run).failure == ""
