@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -225,6 +226,8 @@ class FakeKeystone(http.server.BaseHTTPRequestHandler):
     """Answers like Keystone, as far as the check goes: tokens start with the key of their issuer's group."""
 
     protocol_version = "HTTP/1.0"
+    issuing = threading.Lock()
+    together = False
 
     def do_GET(self) -> None:
         key = self.server.key  # type: ignore[attr-defined]
@@ -233,6 +236,11 @@ class FakeKeystone(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_POST(self) -> None:
+        if not self.issuing.acquire(blocking=False):
+            type(self).together = True
+        else:
+            time.sleep(0.05)
+            self.issuing.release()
         user = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["auth"]["identity"]
         good = user["password"]["user"]["password"] == PASSWORD
         self.send_response(201 if good else 401)
@@ -267,6 +275,13 @@ def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = P
 
 class TestCrossing:
     @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
+    def test_tokens_are_issued_one_after_the_other(
+        self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        FakeKeystone.together = False
+        cross(fake_keystones, capsys)
+        assert not FakeKeystone.together, "on several Galera nodes at once, Keystone's write of the day would conflict"
+
     def test_tokens_cross(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         answer = cross(fake_keystones, capsys)
         assert answer == {"matrix": {"r0": {"r0": "ok", "r1": "ok"}, "r1": {"r0": "ok", "r1": "ok"}}, "failures": []}
