@@ -282,6 +282,7 @@ class TestCrossing:
         cross(fake_keystones, capsys)
         assert not FakeKeystone.together, "on several Galera nodes at once, Keystone's write of the day would conflict"
 
+    @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
     def test_tokens_cross(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         answer = cross(fake_keystones, capsys)
         assert answer == {"matrix": {"r0": {"r0": "ok", "r1": "ok"}, "r1": {"r0": "ok", "r1": "ok"}}, "failures": []}
