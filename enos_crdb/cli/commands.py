@@ -194,7 +194,7 @@ def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
     type=click.Choice(["keep", "release"]),
     default="release",
     show_default=True,
-    help="`keep` removes the software and its data, but not the hosts.",
+    help="`keep` stops the software and removes its data and configuration, but not the hosts.",
 )
 @click.pass_obj
 def destroy(session: Session, hosts: str) -> None:

@@ -9,20 +9,19 @@ from enos_crdb.store import now
 
 
 def destroy(context: Context, *, keep_hosts: bool) -> None:
-    """Release the hosts (or, with ``keep_hosts``, remove the software and its data from them).
+    """Release the hosts (or, with ``keep_hosts``, only remove data and configuration from them).
 
     Safe to repeat, and after a deployment that was interrupted anywhere. Runs, logs and the state file stay.
     """
     state = context.deployment.state
     if keep_hosts:
-        with events.phase("remove", "Removing Keystone, the database and Rally from the hosts"):
+        with events.phase("remove", "Removing what Keystone, the database and Rally keep on the hosts"):
             context.ansible.run(
                 "remove.yml",
                 context.resources.hosts,
                 variables={"database_role": BACKENDS[context.configuration.database.backend].ansible_role},
             )
-        # What was booted from a layer no longer equals it.
-        context.deployment.save(done={"hosts": state.done["hosts"]}, layers={})
+        context.deployment.save(done={"hosts": state.done["hosts"]})
         return
     with events.phase("destroy", "Giving the hosts back"):
         context.provider.release()

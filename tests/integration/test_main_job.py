@@ -64,6 +64,11 @@ def test_one_server(engine: Engine, backend: str) -> None:
     no_secret_outside_its_file(directory, engine.secrets)
     assert "demo" not in engine.run("openstack", "--", "project", "list", "-f", "value", "-c", "Name").output
 
+    engine.run("destroy", "--hosts", "keep")
+    assert "inactive" in engine.on("database-1", "systemctl is-active keystone || true")
+    engine.run("deploy", "--env", file)
+    assert "admin" in engine.run("openstack", "--", "user", "list", "-f", "value", "-c", "Name").output
+
     engine.run("destroy")
     assert traces(directory, mark) == []
     engine.run("destroy")
