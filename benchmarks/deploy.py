@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -79,9 +78,12 @@ def measure(hosts: str, cache: str, place: Path) -> Row:
     engine = [sys.executable, "-m", "enos_crdb"]
     load = os.getloadavg()[0]
     print(f"-- {hosts} host(s), {cache} cache (load before: {load:.2f})", flush=True)
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    subprocess.run([*engine, "deploy", "--env", str(file)], env=environment, check=True)
-    seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    process = subprocess.Popen([*engine, "deploy", "--env", str(file)], env=environment)
+    _, status, used = os.wait4(process.pid, 0)  # of this deployment alone, and of all that it waited for
+    seconds = time.monotonic() - started
+    if status:
+        sys.exit(f"the deployment of {hosts} host(s) with {cache} cache failed")
     done = json.loads((place / "results" / "current" / "deployment.json").read_text())["done"]
     subprocess.run([*engine, "destroy"], env=environment, check=True)
     return Row(
@@ -89,8 +91,8 @@ def measure(hosts: str, cache: str, place: Path) -> Row:
         cache=cache,
         steps={step: value["seconds"] for step, value in done.items()},
         seconds=seconds,
-        cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        peak_mb=after.ru_maxrss / 1024,
+        cpu_s=used.ru_utime + used.ru_stime,
+        peak_mb=used.ru_maxrss / 1024,
         load_before=load,
     )
 
