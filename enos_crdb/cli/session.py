@@ -15,7 +15,7 @@ from enos_crdb.cli import show
 from enos_crdb.cli.display import showing
 from enos_crdb.config import Configuration
 from enos_crdb.config.bench import Bench
-from enos_crdb.errors import BenchError, StateError
+from enos_crdb.errors import BenchError, ConfigurationError, StateError
 from enos_crdb.phases.context import Context, open_context
 from enos_crdb.store import Deployment, Store
 
@@ -84,6 +84,12 @@ class Session:
         if "scenarios" in given:
             given["scenarios"] = list(given["scenarios"])
         document["bench"] = {**document["bench"], **given}
+foreign = [item for item in overrides if item.partition(".")[0].strip() != "bench"]
+        if foreign:
+            raise ConfigurationError(
+                f"--set {foreign[0]}: a bench measures what is deployed; only values of `bench` can be replaced here.\n"
+                "Change the others in the experiment file, or with `enos_crdb deploy --set`, and deploy first."
+            )
         return config.check(config.override(document, overrides), source="command line").bench
 
     def bench(self, section: Bench) -> None:

@@ -108,6 +108,14 @@ def test_bench_options_are_checked_as_the_file_is(store: Path, capsys: pytest.Ca
     assert call("bench", "keystone", "--times", "1", "--concurrency", "2") == ConfigurationError.exit_code
 
 
+def test_bench_refuses_values_that_only_a_deployment_can_change(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_deployment(store)
+    assert call("bench", "keystone", "--set", "openstack.keystone.cache=none") == ConfigurationError.exit_code
+    assert "only values of `bench`" in capsys.readouterr().err
+
+
 def test_a_report_without_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_deployment(store)
     assert call("report") == StateError.exit_code
