@@ -84,7 +84,7 @@ class Session:
         if "scenarios" in given:
             given["scenarios"] = list(given["scenarios"])
         document["bench"] = {**document["bench"], **given}
-foreign = [item for item in overrides if item.partition(".")[0].strip() != "bench"]
+        foreign = [item for item in overrides if item.partition(".")[0].strip() != "bench"]
         if foreign:
             raise ConfigurationError(
                 f"--set {foreign[0]}: a bench measures what is deployed; only values of `bench` can be replaced here.\n"
