@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets as random_source
 import tempfile
 import time
@@ -178,10 +179,12 @@ class Store:
 
     def alive(self, name: str) -> Deployment | None:
         """The newest deployment called `name` that was not destroyed."""
+        own = re.compile(re.escape(name) + r"-\d{8}T\d{6}Z(-[0-9a-f]{4})?")  # not those of `name`-something
         for path in sorted(self.root.glob(f"{name}-*/deployment.json"), reverse=True):
-            deployment = self.open(path.parent)
-            if deployment.state.name == name and deployment.state.destroyed_at is None:
-                return deployment
+            if own.fullmatch(path.parent.name):
+                deployment = self.open(path.parent)
+                if deployment.state.destroyed_at is None:
+                    return deployment
         return None
 
 

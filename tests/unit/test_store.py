@@ -315,3 +315,11 @@ def test_a_command_waits_for_the_workers_that_a_killed_one_left(deployment: Depl
     subprocess.run([sys.executable, "-c", program, str(deployment.directory)], check=False)
     with deployment.locked():
         assert time.monotonic() - started > 1
+
+
+def test_a_torn_deployment_of_another_name_is_nobody_s_business(results: Store) -> None:
+    other = results.create("local-galera", {})
+    (other.directory / "deployment.json").write_text("{")
+    assert results.alive("local") is None
+    with pytest.raises(StateError, match="not valid JSON"):
+        results.alive("local-galera")
