@@ -71,6 +71,8 @@ def test_one_server(engine: Engine, backend: str) -> None:
 
     engine.run("destroy")
     assert traces(directory, mark) == []
+    left = {path.name for path in directory.iterdir()}
+    assert left == {".lock", "deployment.json", "secrets.json", "logs", "runs"}
     engine.run("destroy")
     assert "create" in engine.run("report").output, "results outlive the hosts"
 

@@ -177,7 +177,10 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
 
     def destroy(self, wait: bool = False, **kwargs: Any) -> None:
         """Leave nothing of the deployment, from its state file alone; also half-way, also twice."""
-        self._fleet_in(self._state_dir / "builders").down()
+        builders = self._state_dir / "builders"
+        self._fleet_in(builders).down()
+        if builders.exists():
+            builders.rmdir()
         self._fleet.down()
 
     def async_init(self, **kwargs: Any) -> None:
