@@ -130,7 +130,9 @@ class Session:
     def check(self, configuration: Configuration) -> None:
         from enos_crdb.phases.deploy import problems
 
-        show.problems(self.console, problems(configuration))
+        with showing(self.console, verbose=self.verbose):
+            found = problems(configuration)
+        show.problems(self.console, found)
 
     def destroy(self, *, keep_hosts: bool) -> None:
         from enos_crdb.phases.destroy import destroy

@@ -13,6 +13,7 @@ import pytest
 from enos_crdb.__main__ import main
 from enos_crdb.config.scenarios import SCENARIOS
 from enos_crdb.errors import BenchError, ConfigurationError, Interrupted, PrerequisiteError, StateError
+from enos_crdb.providers.nspawn import prerequisites
 from enos_crdb.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,19 @@ def test_bench_refuses_values_that_only_a_deployment_can_change(
     a_deployment(store)
     assert call("bench", "keystone", "--set", "openstack.keystone.cache=none") == ConfigurationError.exit_code
     assert "only values of `bench`" in capsys.readouterr().err
+
+
+def test_check_tells_what_deploy_would_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lack = prerequisites.Lack(what="debootstrap", package="debootstrap", why="makes the base image")
+    monkeypatch.setattr(prerequisites, "missing", lambda *_, **__: [lack])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert call("check", "--env", LOCAL) == 0
+    assert "`deploy` installs it with apt (debootstrap)" in capsys.readouterr().out
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert call("check", "--env", LOCAL) == PrerequisiteError.exit_code
+    assert "sudo apt-get install -y --no-install-recommends debootstrap" in capsys.readouterr().err
 
 
 def test_a_report_without_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
