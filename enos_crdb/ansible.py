@@ -19,6 +19,7 @@ from typing import IO, Any, Protocol
 
 from enos_crdb import events, shipped
 from enos_crdb.errors import DeploymentError
+from enos_crdb.masking import masked_text
 from enos_crdb.model import Event, Host
 
 CALLBACKS = Path(__file__).resolve().parent / "ansible_callbacks"
@@ -161,7 +162,7 @@ class Record:
                 TaskFailure(
                     host=event.host or "?",
                     task=event.text,
-                    message=mask(message_of(event.data), self._secrets),
+                    message=masked_text(message_of(event.data), self._secrets),
                     unreachable=event.kind == "unreachable",
                 )
             )
@@ -189,7 +190,7 @@ class Record:
             line += "\n" + json.dumps(event.data, indent=1, default=str)
         elif event.kind == "stats":
             line += " " + json.dumps(event.data, default=str)
-        self._stream.write(mask(line, self._secrets) + "\n")
+        self._stream.write(masked_text(line, self._secrets) + "\n")
         self._stream.flush()
 
 
@@ -217,13 +218,6 @@ def message_of(payload: Mapping[str, Any]) -> str:
     if generic and payload.get("rc") is not None:
         parts.append(f"(exit status {payload['rc']})")
     return "\n".join(part for part in parts if part) or "no message; see the log"
-
-
-def mask(text: str, secrets: Sequence[str]) -> str:
-    """`text` with every one of `secrets` replaced by stars (as it is and as JSON writes it)."""
-    for secret in secrets:
-        text = text.replace(secret, "********").replace(json.dumps(secret)[1:-1], "********")
-    return text
 
 
 def _roles(hosts: Sequence[Host], host_variables: Mapping[str, Mapping[str, Any]]) -> Any:

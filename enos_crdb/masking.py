@@ -17,6 +17,11 @@ def masked(content: bytes, secrets: Sequence[str]) -> bytes:
     return content
 
 
+def masked_text(text: str, secrets: Sequence[str]) -> str:
+    """`masked` for text; bytes that Python read but could not decode come through as they were."""
+    return masked(text.encode(errors="surrogateescape"), secrets).decode(errors="surrogateescape")
+
+
 def _spellings(secret: str) -> Iterator[bytes]:
     if secret:
         written = (secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret))

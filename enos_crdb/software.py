@@ -29,7 +29,7 @@ def ansible_roles(configuration: Configuration, roles: tuple[str, ...]) -> tuple
 
 
 def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple[Path, ...], suite: str) -> str:
-    """A name that changes whenever the installed software would: ``keystone-postgresql-2026.1-<12 hex>``."""
+    """A name that changes whenever the installed software would: ``postgresql-memcached-keystone-<12 hex>``."""
     digest = hashlib.sha256()
     wanted = ansible_roles(configuration, roles)
     for name in (*wanted, *SHARED):
@@ -38,8 +38,7 @@ def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple
     for lock in locks:
         digest.update(lock.read_bytes())
     digest.update(f"{suite} {configuration.openstack.release}".encode())
-    labels = [name for name in wanted if name not in ("memcached", "mariadb") or "galera" not in wanted]
-    return f"{'-'.join(labels)}-{digest.hexdigest()[:12]}"
+    return f"{'-'.join(wanted)}-{digest.hexdigest()[:12]}"
 
 
 def _sources(role: Path) -> list[Path]:

@@ -115,11 +115,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def warnings(summary: Summary) -> tuple[str, ...]:
-    """What a reader of the numbers must know."""
-    return summary.warnings
-
-
 def write_csv(summary: Summary, directory: Path) -> Path:
     """Write ``summary.csv``: a line per scenario and metric, each with everything it was measured on."""
     text = io.StringIO()

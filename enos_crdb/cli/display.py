@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,12 +17,6 @@ from enos_crdb.model import Event
 
 ARGUMENTS_CHECK = "Validating arguments against arg spec"
 """Ansible's own task at the beginning of every Ansible role of ours: worth a line only when it fails."""
-
-
-class Display(Protocol):
-    """Shows events; used as a listener."""
-
-    def __call__(self, event: Event) -> None: ...
 
 
 class PlainDisplay:

@@ -51,7 +51,7 @@ class Session:
             context = phase.open_for_deploy(deployment, configuration)
             phase.deploy(context, only=only)
         if announce:
-            show.deployed(self.console, context)
+            show.facts(self.console, show.gather(deployment))
 
     def _deployment_for(self, configuration: Configuration) -> Deployment:
         """The deployment to continue, or a new one. Raises `StateError` when what is there does not fit."""

@@ -13,7 +13,6 @@ from rich.table import Table
 from enos_crdb import inventory, keystone
 from enos_crdb.config import Configuration
 from enos_crdb.errors import PrerequisiteError
-from enos_crdb.phases.context import Context
 from enos_crdb.providers import host_names
 from enos_crdb.store import Deployment
 
@@ -41,11 +40,6 @@ def problems(console: Console, found: Sequence[str]) -> None:
     if found:
         raise PrerequisiteError("\n".join(found))
     console.print("[green]✓[/green] the configuration is valid and this machine is ready for it")
-
-
-def deployed(console: Console, context: Context) -> None:
-    """Where things are, after `deploy`."""
-    facts(console, gather(context.deployment))
 
 
 def gather(deployment: Deployment) -> dict[str, Any]:
@@ -118,11 +112,11 @@ def _progress(done: Mapping[str, Any]) -> str:
 
 def run(console: Console, directory: Path) -> str:
     """Print the summary of a run, write its CSV, and return what failed (nothing when all went well)."""
-    from enos_crdb.summary import summarise, table, warnings, write_csv
+    from enos_crdb.summary import summarise, table, write_csv
 
     summary = summarise(directory)
     console.print(table(summary))
-    for warning in warnings(summary):
+    for warning in summary.warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     console.print(f"Summary: {write_csv(summary, directory)}", soft_wrap=True)
     return summary.failure

@@ -15,6 +15,7 @@ from enos_crdb import ansible, events, shipped
 from enos_crdb.ansible import EnoslibAnsible, PlaybookResult, Record, TaskFailure
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import DeploymentError
+from enos_crdb.masking import masked_text
 from enos_crdb.model import Event, Host
 
 PATHS = {"PYTHONPATH": str(Path(ansible.__file__).parents[1])}
@@ -80,7 +81,7 @@ def test_a_long_message_is_cut_from_its_beginning() -> None:
 
 def test_secrets_are_masked_as_they_are_and_as_json_writes_them() -> None:
     text = f"{SECRET} {json.dumps(SECRET)}"
-    assert ansible.mask(text, [SECRET]) == '******** "********"'
+    assert masked_text(text, [SECRET]) == '******** "********"'
 
 
 def test_a_user_s_own_ansible_configuration_is_not_read(tmp_path: Path) -> None:

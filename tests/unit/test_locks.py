@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,8 +11,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from enos_crdb import locks, shipped
-from enos_crdb.command import Completed
 from enos_crdb.config.openstack import Release
+from enos_crdb.testing import RecordingRunner
 
 DIRECTORY = shipped.directory("playbooks") / "locks"
 
@@ -96,24 +95,6 @@ def test_rally_is_pinned_because_newer_ones_measure_something_else() -> None:
 )
 def test_too_old_compares_numbers_not_letters(version: str, oldest: str, verdict: bool) -> None:
     assert locks.too_old(version, oldest) is verdict
-
-
-class RecordingRunner:
-    def __init__(self) -> None:
-        self.commands: list[tuple[str, ...]] = []
-
-    def run(
-        self,
-        args: Sequence[str],
-        *,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        timeout_s: float | None = None,
-        check: bool = True,
-    ) -> Completed:
-        self.commands.append(tuple(args))
-        return Completed(args=tuple(args), returncode=0, stdout="", stderr="", seconds=0)
 
 
 @pytest.mark.parametrize("upgrade", [True, False])

@@ -15,7 +15,7 @@ from enos_crdb import testing
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import StateError
 from enos_crdb.model import Sample
-from enos_crdb.summary import summarise, table, warnings, write_csv, write_samples
+from enos_crdb.summary import summarise, table, write_csv, write_samples
 
 USERS, ENTITIES = "keystone/create-user", "keystone/get-entities"
 
@@ -136,7 +136,7 @@ def test_the_csv_has_every_metric_and_what_it_was_measured_on(tmp_path: Path) ->
 def test_nothing_failed(tmp_path: Path) -> None:
     found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES)))
     assert found.failure == ""
-    assert warnings(found) == ()
+    assert found.warnings == ()
 
 
 def test_a_scenario_that_failed_is_named_with_its_message(tmp_path: Path) -> None:
@@ -154,18 +154,18 @@ def test_a_run_that_was_interrupted(tmp_path: Path) -> None:
 
 def test_warnings_of_the_run_come_first(tmp_path: Path) -> None:
     found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), warnings=["rally-2 was not reached"]))
-    assert warnings(found) == ("rally-2 was not reached",)
+    assert found.warnings == ("rally-2 was not reached",)
 
 
 def test_few_iterations_make_a_doubtful_p99(tmp_path: Path) -> None:
     found = summarise(a_run(tmp_path, good(USERS) + testing.samples(ENTITIES, [1.0] * 12)))
-    assert warnings(found) == ("p99 rests on as few as 12 iterations: below 100, read it as the slowest one.",)
+    assert found.warnings == ("p99 rests on as few as 12 iterations: below 100, read it as the slowest one.",)
 
 
 def test_rally_beside_what_it_measures_is_said(tmp_path: Path) -> None:
     hosts = [{"name": "all-1", "roles": ["database", "keystone", "rally"], "site": "x", "addresses": {}}]
     found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), hosts=hosts))
-    assert any("Rally shared all-1" in warning for warning in warnings(found))
+    assert any("Rally shared all-1" in warning for warning in found.warnings)
 
 
 def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
     found = summarise(run)
     assert [row.client_cpu for row in found.rows] == pytest.approx([0.8, 0.8])
     assert [row.machine_cpu for row in found.rows] == pytest.approx([0.5, 0.5])
-    assert f"{USERS}: Rally used 80% of its host's cores" in warnings(found)[0]
+    assert f"{USERS}: Rally used 80% of its host's cores" in found.warnings[0]
     assert "80%" in shown(run)
 
 
@@ -188,9 +188,9 @@ def test_local_hosts_that_wait_for_each_other_are_said(tmp_path: Path) -> None:
     run = a_run(tmp_path, good(USERS) + good(ENTITIES))
     rows = [f"{at},machine_cpu_s,user,{2 * at}" for at in range(1_699_999_999, 1_700_000_101)]
     keep(run, "rally-1", "usage.csv", "\n".join(["time,metric,name,value", "1699999999,cores,,2", *rows]))
-    (found,) = warnings(summarise(run))
+    (found,) = summarise(run).warnings
     assert "100% busy" in found
-    assert warnings(summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), provider="g5k"))) == ()
+    assert summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), provider="g5k")).warnings == ()
 
 
 def test_usage_that_nobody_measured_is_not_zero(tmp_path: Path) -> None:
