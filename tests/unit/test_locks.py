@@ -83,6 +83,16 @@ def test_keystone_can_reach_every_backend_and_its_cache() -> None:
         ).keys()
 
 
+def test_keystone_crdb_has_what_it_needs_and_every_release_the_same_sqlalchemy() -> None:
+    versions = set()
+    for release in get_args(Release):
+        locked = pins(locks.keystone_lock(release))
+        assert {"prometheus-client", "sqlalchemy-cockroachdb"} <= locked.keys()
+        versions |= {str(pin.specifier) for pin in locked["sqlalchemy"]}
+    (only,) = versions
+    assert Version(only.removeprefix("==")) >= Version("2.0.47"), "sqlalchemy-cockroachdb 2.0.4 asks for it"
+
+
 def test_rally_is_pinned_because_newer_ones_measure_something_else() -> None:
     rally = pins("rally")
     assert [str(pin.specifier) for pin in rally["rally-openstack"]] == ["==4.1.0"]
