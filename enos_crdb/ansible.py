@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -90,10 +90,10 @@ class Ansible(Protocol):
 class EnoslibAnsible:
     """`Ansible` through EnOSlib, logging each playbook to a file of its own, secrets masked."""
 
-    def __init__(self, *, logs: Path, control_path_dir: Path, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, *, logs: Path, control_path_dir: Path, secrets: Callable[[], Sequence[str]] = tuple) -> None:
         self._logs = logs
         self._control_path_dir = control_path_dir
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = secrets  # asked for at every playbook: some are made when the hosts are there
 
     def run(
         self,
@@ -108,7 +108,7 @@ class EnoslibAnsible:
         log = self._logs / f"{datetime.now().strftime('%H%M%S.%f')[:10]}-{Path(playbook).stem}.log"
         with log.open("w", encoding="utf-8") as stream:
             log.chmod(0o600)
-            record = Record(stream, self._secrets)
+            record = Record(stream, tuple(secret for secret in self._secrets() if secret))
             with events.listening(record):
                 self._execute(playbook, hosts, variables or {}, host_variables or {})
         result = record.result(playbook, time.monotonic() - started, log)

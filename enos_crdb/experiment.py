@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, inventory, provenance, rally
+from enos_crdb import events, inventory, provenance, rally, traffic
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
-from enos_crdb.model import Sample
+from enos_crdb.model import Sample, slug
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
 from enos_crdb.rally import Outcome
@@ -155,7 +155,7 @@ def _load(this: Run, index: int, name: str) -> tuple[Outcome, ...]:
         "bench.yml",
         **rally.run_variables(index, name, this.clients, this.section, str(incoming)),
     )
-    _keep_counters(this.directory, rally.slug(index, name), result.outputs)
+    _keep_counters(this.directory, slug(index, name), result.outputs)
     secrets = tuple(this.context.secrets.values())
     outcomes = rally.receive(this.directory, incoming, index, name, this.clients, secrets=secrets)
     incoming.rmdir()
@@ -182,14 +182,20 @@ def _read(this: Run, name: str, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _keep_counters(directory: Path, slug: str, outputs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write each node's status counters around a scenario to ``hosts/<host>/counters/<scenario>.json``."""
+def _keep_counters(directory: Path, scenario: str, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the counters of databases and Keystones around a scenario.
+
+    To ``hosts/<host>/counters/<scenario>.json`` and ``hosts/<host>/keystone_counters/<scenario>.json``, the values
+    of both moments each.
+    """
     for host, found in outputs.items():
-        counters = {
-            moment: found[label]["database_counters"]
-            for moment, label in (("before", "Before"), ("after", "After"))
-            if label in found
-        }
-        place = directory / "hosts" / host / "counters"
-        place.mkdir(parents=True, exist_ok=True)
-        write_json(place / f"{slug}.json", counters)
+        for who, name in (("database", "counters"), ("keystone", traffic.DIRECTORY)):
+            counters = {
+                moment: values
+                for moment, label in (("before", "Before"), ("after", "After"))
+                if (values := found.get(label, {}).get("msg", {}).get(who))
+            }
+            if counters:
+                place = directory / "hosts" / host / name
+                place.mkdir(parents=True, exist_ok=True)
+                write_json(place / f"{scenario}.json", counters)

@@ -21,6 +21,11 @@ def new_secrets() -> dict[str, str]:
     return {**{name: random_source.token_urlsafe(24) for name in PASSWORDS}, **keystone.new_keys()}
 
 
+def host_secrets(configuration: Configuration, resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Secrets that need the hosts' addresses and are not among `secrets` yet (certificates)."""
+    return BACKENDS[configuration.database.backend].new_secrets(configuration.database, resources, secrets)
+
+
 def lock_files(configuration: Configuration) -> dict[str, Path]:
     """The lock file of each virtualenv: ``keystone`` and ``rally``."""
     directory = shipped.directory("playbooks") / "locks"
@@ -28,11 +33,19 @@ def lock_files(configuration: Configuration) -> dict[str, Path]:
     return {"keystone": locks.lock_file(directory, release), "rally": locks.lock_file(directory, "rally")}
 
 
-def install_variables(configuration: Configuration, wheels: Mapping[str, Wheels]) -> dict[str, Any]:
-    """Variables of ``install.yml``, equal for all hosts."""
+def install_variables(
+    configuration: Configuration, wheels: Mapping[str, Wheels], keystone_crdb: Path
+) -> dict[str, Any]:
+    """Variables of ``install.yml``, equal for all hosts; `keystone_crdb` is its wheel on this machine."""
     return {
         **_common(configuration),
-        **keystone.install_variables(configuration.openstack, keystone=wheels["keystone"], rally=wheels["rally"]),
+        **BACKENDS[configuration.database.backend].installation(configuration.database),
+        **keystone.install_variables(
+            configuration.openstack,
+            keystone=wheels["keystone"],
+            rally=wheels["rally"],
+            keystone_crdb=str(keystone_crdb),
+        ),
     }
 
 
@@ -46,10 +59,13 @@ def host_variables(
 ) -> dict[str, dict[str, Any]]:
     """Variables of each host, by its name; they hold passwords and keys."""
     backend = BACKENDS[configuration.database.backend]
-    connections = {host.name: backend.connection(resources, host, secrets) for host in resources.with_role("keystone")}
+    database = configuration.database
+    connections = {
+        host.name: backend.connection(database, resources, host, secrets) for host in resources.with_role("keystone")
+    }
     merged: dict[str, dict[str, Any]] = {host.name: {} for host in resources.hosts}
     for part in (
-        backend.variables(configuration.database, resources, secrets),
+        backend.variables(database, resources, secrets),
         keystone.variables(configuration.openstack, resources, secrets, connections),
     ):
         for name, values in part.items():
@@ -58,7 +74,8 @@ def host_variables(
 
 
 def _common(configuration: Configuration) -> dict[str, Any]:
-    return {"database_role": BACKENDS[configuration.database.backend].ansible_role}
+    backend = BACKENDS[configuration.database.backend]
+    return {"database_role": backend.ansible_role, "database_exports": backend.exports}
 
 
 def credentials(resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
 
 from enos_crdb import locks
+from enos_crdb.backends import Connection
 from enos_crdb.config.openstack import OpenStack
 from enos_crdb.model import Resources
 
 PORT = 5000
 USERNAME = "admin"
 PROJECT = "admin"
-FILES = ("/etc/keystone/keystone.conf", "/etc/keystone/uwsgi.ini", "/etc/memcached.conf")
+FILES = (
+    "/etc/keystone/keystone.conf",
+    "/etc/keystone/db_sync.conf",
+    "/etc/keystone/uwsgi.ini",
+    "/etc/memcached.conf",
+)
 """Configuration files of a Keystone host that are collected; the first one holds a password."""
 VIRTUALENV = "/opt/enos_crdb/keystone"
 RALLY_VIRTUALENV = "/opt/enos_crdb/rally"
@@ -72,14 +78,18 @@ def bootstrap_host(resources: Resources) -> str:
     return min(host.name for host in resources.with_role("keystone"))
 
 
-def install_variables(openstack: OpenStack, *, keystone: Wheels, rally: Wheels) -> dict[str, Any]:
-    """Variables of `preflight` and `install` of the Ansible roles keystone and rally; equal for all hosts."""
+def install_variables(openstack: OpenStack, *, keystone: Wheels, rally: Wheels, keystone_crdb: str) -> dict[str, Any]:
+    """Variables of `preflight` and `install` of the Ansible roles keystone and rally; equal for all hosts.
+
+    ``keystone_crdb`` is the wheel of that distribution, on this machine.
+    """
     return {
         "keystone_release": openstack.release,
         "keystone_oldest_python": locks.OLDEST_PYTHON[locks.keystone_lock(openstack.release)],
         "keystone_virtualenv": VIRTUALENV,
         "keystone_wheelhouse": keystone.directory,
         "keystone_wheelhouse_archive": keystone.archive,
+        "keystone_crdb_wheel": keystone_crdb,
         "rally_oldest_python": locks.OLDEST_PYTHON["rally"],
         "rally_virtualenv": RALLY_VIRTUALENV,
         "rally_wheelhouse": rally.directory,
@@ -91,11 +101,11 @@ def variables(
     openstack: OpenStack,
     resources: Resources,
     secrets: Mapping[str, str],
-    connections: Mapping[str, str],
+    connections: Mapping[str, Connection],
 ) -> dict[str, dict[str, Any]]:
     """Host name -> variables of the roles memcached, keystone and rally, for hosts of roles keystone and rally.
 
-    `connections` maps each Keystone host to its SQLAlchemy URL. `secrets` holds ``keystone_admin_password`` and
+    `connections` says how each Keystone host reaches its database. `secrets` holds ``keystone_admin_password`` and
     what `new_keys` gave.
     """
     shared = {**_shared(resources, secrets), **_options(openstack)}
@@ -109,10 +119,19 @@ def variables(
             "keystone_listen_address": host.addresses["control"],
             "keystone_region": endpoint.region,
             "keystone_url": endpoint.url,
-            "keystone_database_url": connections[host.name],
+            **_database(connections[host.name]),
             "keystone_keys": keys,
         }
     return by_host
+
+
+def _database(connection: Connection) -> dict[str, Any]:
+    return {
+        "keystone_database_url": connection.url,
+        "keystone_database_parameters": dict(connection.parameters),
+        "keystone_schema_parameters": dict(connection.schema_parameters),
+        "keystone_database_files": [asdict(file) for file in connection.files],
+    }
 
 
 def openrc(resources: Resources, password: str) -> str:
@@ -158,9 +177,11 @@ def _shared(resources: Resources, secrets: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _options(openstack: OpenStack) -> dict[str, Any]:
-    options = {f"keystone_{name}": value for name, value in openstack.keystone.model_dump().items()}
+    options = openstack.keystone.model_dump()
+    compatibility = options.pop("keystone_crdb")
     return {
-        **options,
+        **{f"keystone_{name}": value for name, value in options.items()},
+        "keystone_compatibility": compatibility,
         "keystone_release": openstack.release,
         "memcached_enabled": openstack.keystone.cache == "memcached",
     }

@@ -87,3 +87,8 @@ class Sample:
     started_at: float
     outcome: str
     error: str = ""
+
+
+def slug(index: int, scenario: str) -> str:
+    """The `index`-th scenario of a run (from 1) in a file name: ``02-create-and-list-users``."""
+    return f"{index:02d}-{scenario.rpartition('/')[2]}"

@@ -1,4 +1,4 @@
-"""Where the playbooks and example configurations are: beside the package in a checkout, inside it in a wheel."""
+"""Where the data files are: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def directory(name: str) -> Path:
-    """The directory ``playbooks`` or ``configs`` of this installation."""
+    """The directory ``playbooks``, ``configs`` or ``keystone_crdb`` of this installation."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from enos_crdb import shipped
@@ -35,10 +36,24 @@ def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple
     for name in (*wanted, *SHARED):
         for path in _sources(shipped.directory("playbooks") / "roles" / name):
             digest.update(f"{name} {path.name}\n".encode() + path.read_bytes())
+    if "keystone" in wanted:
+        digest.update(keystone_crdb_digest().encode())
     for lock in locks:
         digest.update(lock.read_bytes())
     digest.update(f"{suite} {configuration.openstack.release}".encode())
+    if "database" in roles:
+        chosen = BACKENDS[configuration.database.backend].installation(configuration.database)
+        digest.update(json.dumps(chosen, sort_keys=True).encode())
     return f"{'-'.join(wanted)}-{digest.hexdigest()[:12]}"
+
+
+def keystone_crdb_digest() -> str:
+    """A name (16 hex) for the sources of the package that is installed beside Keystone."""
+    directory = shipped.directory("keystone_crdb")
+    digest = hashlib.sha256()
+    for path in (directory / "pyproject.toml", *sorted((directory / "src").rglob("*.py"))):
+        digest.update(f"{path.relative_to(directory)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _sources(role: Path) -> list[Path]:

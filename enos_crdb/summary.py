@@ -16,9 +16,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from enos_crdb import stats, usage
+from enos_crdb import stats, traffic, usage
 from enos_crdb.errors import StateError
-from enos_crdb.model import Sample
+from enos_crdb.model import Sample, slug
 from enos_crdb.stats import ITERATION, Statistics
 from enos_crdb.store import read_json, write_text
 
@@ -38,6 +38,8 @@ class Row:
     status: str
     client_cpu: float
     machine_cpu: float
+    traffic: traffic.Traffic | None
+    """Between the Keystones and their databases, for the whole scenario; None when nobody counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def table(summary: Summary) -> RenderableType:
     """One line per scenario (whole iterations), below what it was measured on."""
     shown = Table(title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     shown.add_column("scenario", overflow="fold")
-    for heading in ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "CPU"):
+    for heading in ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "SQL", "replays", "CPU"):
         shown.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for row in summary.rows:
         if row.statistics.metric == ITERATION:
@@ -98,6 +100,7 @@ def table(summary: Summary) -> RenderableType:
 _LEGEND = {
     "mean ... p99": "milliseconds, of successful iterations",
     "ok/s": "successful iterations per second, all Rallies together",
+    "SQL": "round trips between Keystone and database per iteration; replays: transactions repeated",
     "CPU": "share of its host's cores that Rally used",
 }
 
@@ -111,8 +114,16 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(found.failures),
         *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
         "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
+        *_traffic_cells(row),
         "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
     )
+
+
+def _traffic_cells(row: Row) -> tuple[str, str]:
+    if row.traffic is None or not row.statistics.n:
+        return "-", "-"
+    lost = f" ({row.traffic.gave_up} given up)" if row.traffic.gave_up else ""
+    return f"{row.traffic.round_trips / row.statistics.n:.0f}", f"{row.traffic.replays}{lost}"
 
 
 def write_csv(summary: Summary, directory: Path) -> Path:
@@ -132,6 +143,7 @@ def write_csv(summary: Summary, directory: Path) -> Path:
             *(_plain(value) for value in (found.mean, found.p50, found.p95, found.p99, found.throughput)),
             _plain(100 * row.client_cpu),
             _plain(100 * row.machine_cpu),
+            *_sent(row.traffic),
         )
         writer.writerow([*measured, *summary.labels.values()])
     path = directory / "summary.csv"
@@ -153,7 +165,17 @@ _MEASURED = (
     "throughput_per_s",
     "rally_cpu_percent",
     "machine_cpu_percent",
+    "sql_round_trips",
+    "sql_statements",
+    "sql_replays",
+    "sql_gave_up",
 )
+
+
+def _sent(found: traffic.Traffic | None) -> tuple[str, ...]:
+    if found is None:
+        return ("",) * 4
+    return tuple(str(count) for count in (found.round_trips, found.statements, found.replays, found.gave_up))
 
 
 def _plain(value: float) -> str:
@@ -167,10 +189,21 @@ def _rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:
     hosts = _usage(directory, manifest)
     rallies = [hosts[host["name"]] for host in manifest["hosts"] if "rally" in host["roles"] and host["name"] in hosts]
     status = {scenario["name"]: _status(scenario) for scenario in manifest["scenarios"]}
+    keystones = [host["name"] for host in manifest["hosts"] if "keystone" in host["roles"]]
+    sent = {
+        scenario["name"]: traffic.read(directory, keystones, slug(scenario["index"], scenario["name"]))
+        for scenario in manifest["scenarios"]
+    }
     for found in stats.statistics(stats.read(samples), list(status)):
         client = _worst(host.process_share(usage.RALLY, *found.window) for host in rallies)
         machine = _worst(host.machine_share(*found.window) for host in hosts.values())
-        yield Row(statistics=found, status=status[found.scenario], client_cpu=client, machine_cpu=machine)
+        yield Row(
+            statistics=found,
+            status=status[found.scenario],
+            client_cpu=client,
+            machine_cpu=machine,
+            traffic=sent[found.scenario],
+        )
 
 
 def _worst(shares: Iterable[float]) -> float:
@@ -297,6 +330,7 @@ def _labels(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "cache": keystone["cache"],
         "password_hash_rounds": keystone["password_hash_rounds"],
         "token_provider": keystone["token_provider"],
+        "keystone_crdb": keystone.get("keystone_crdb", "off"),  # runs of 0.1.0 had none
         "load": bench["load"],
         "rallies": len(manifest["clients"]),
         "runner": bench["runner"]["type"],

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from enos_crdb.backends.contract import Connection
 from enos_crdb.backends.mariadb import connection, server_variables
+from enos_crdb.backends.packaged import Packaged
 from enos_crdb.config.database import Galera
 from enos_crdb.model import Host, Resources
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaleraBackend:
+class GaleraBackend(Packaged):
     """MariaDB Galera from Debian's packages."""
 
     name: str = "galera"
@@ -40,7 +42,9 @@ class GaleraBackend:
             name: {**server_variables(options, node, resources, secrets), **cluster} for name, node in nodes.items()
         }
 
-    def connection(self, resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:
+    def connection(
+        self, options: Galera, resources: Resources, keystone: Host, secrets: Mapping[str, str]
+    ) -> Connection:
         return connection(resources, keystone, secrets)
 
     def version_command(self) -> tuple[str, ...]:

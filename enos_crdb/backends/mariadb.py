@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from enos_crdb.backends.contract import Connection
+from enos_crdb.backends.packaged import Packaged
 from enos_crdb.backends.placement import DATABASE, nearest_node, subnet, url
 from enos_crdb.config.database import Galera, MariaDB
 from enos_crdb.model import Host, Resources
@@ -31,14 +33,14 @@ def server_variables(
     }
 
 
-def connection(resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:
-    """SQLAlchemy URL for Keystone. ``charset=utf8`` is what DevStack asks for."""
+def connection(resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> Connection:
+    """``charset=utf8`` is what DevStack asks for."""
     node = nearest_node(resources, keystone)
-    return url("mysql+pymysql", node, PORT, secrets["database_password"]) + "?charset=utf8"
+    return Connection(url=url("mysql+pymysql", node, PORT, secrets["database_password"]) + "?charset=utf8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MariaDBBackend:
+class MariaDBBackend(Packaged):
     """MariaDB from Debian's packages."""
 
     name: str = "mariadb"
@@ -53,7 +55,9 @@ class MariaDBBackend:
             node.name: server_variables(options, node, resources, secrets) for node in resources.with_role("database")
         }
 
-    def connection(self, resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:
+    def connection(
+        self, options: MariaDB, resources: Resources, keystone: Host, secrets: Mapping[str, str]
+    ) -> Connection:
         return connection(resources, keystone, secrets)
 
     def version_command(self) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from enos_crdb.backends.contract import Connection
+from enos_crdb.backends.packaged import Packaged
 from enos_crdb.backends.placement import DATABASE, nearest_node, subnet, url
 from enos_crdb.config.database import PostgreSQL
 from enos_crdb.model import Host, Resources
@@ -14,7 +16,7 @@ PORT = 5432
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostgreSQLBackend:
+class PostgreSQLBackend(Packaged):
     """PostgreSQL from Debian's packages."""
 
     name: str = "postgresql"
@@ -45,9 +47,11 @@ class PostgreSQLBackend:
             for node in resources.with_role("database")
         }
 
-    def connection(self, resources: Resources, keystone: Host, secrets: Mapping[str, str]) -> str:
+    def connection(
+        self, options: PostgreSQL, resources: Resources, keystone: Host, secrets: Mapping[str, str]
+    ) -> Connection:
         node = nearest_node(resources, keystone)
-        return url("postgresql+psycopg2", node, PORT, secrets["database_password"])
+        return Connection(url=url("postgresql+psycopg2", node, PORT, secrets["database_password"]))
 
     def version_command(self) -> tuple[str, ...]:
         return ("runuser", "--user=postgres", "--", "psql", "-XAtq", "--command=SHOW server_version", "postgres")

@@ -60,6 +60,15 @@ class Configuration(Section):
         return self
 
     @model_validator(mode="after")
+    def _keystone_can_use_the_backend(self) -> Configuration:
+        if self.database.backend == "cockroachdb" and self.openstack.keystone.keystone_crdb == "off":
+            raise ValueError(
+                "openstack.keystone.keystone_crdb: 'off' leaves a Keystone that cannot make its schema on CockroachDB "
+                "(its migrations fail); choose 'drivers', or 'plugin' to see Keystone without replays"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_networks_fit(self) -> Configuration:
         given = {
             name: IPv4Network(network.cidr)

@@ -17,6 +17,7 @@ DECIDED: Mapping[str, str] = {
     "DEFAULT.debug": "`debug`",
     "cache.enabled": "`cache`",
     "database.connection": "the `database` section of the experiment file",
+    "database.connection_parameters": "the `database` section of the experiment file, and `keystone_crdb`",
     "database.max_pool_size": "`max_pool_size`",
     "identity.password_hash_rounds": "`password_hash_rounds`",
     "token.provider": "`token_provider`",
@@ -53,6 +54,9 @@ class Keystone(Section):
     """One log line per HTTP request, with its duration, from uWSGI."""
     max_pool_size: int = Field(default=20, ge=1)
     """Connections a worker keeps open to the database."""
+    keystone_crdb: Literal["drivers", "plugin", "off"] = "drivers"
+    """Our package beside Keystone, on every backend alike. ``drivers``: a transaction that the database asks to
+    repeat is replayed; ``plugin``: only errors are told apart and SQL is counted; ``off``: Keystone as it is."""
     settings: Annotated[Settings, AfterValidator(_free)] = {}
     """Any other option of ``keystone.conf``, by section."""
 

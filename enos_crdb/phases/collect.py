@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from enos_crdb import events, inventory
 from enos_crdb.phases.context import Context
@@ -29,13 +30,12 @@ def collect(context: Context, directory: Path) -> None:
             "collect.yml",
             context.resources.hosts,
             variables={
+                **inventory.variables(context.configuration),
                 "collect_to": str(incoming),
                 "collect_since": datetime.fromisoformat(manifest["started_at"]).timestamp(),
                 "collect_named": {"usage.csv": f"{SAMPLES_ON_HOSTS}/{directory.name}.csv"},
             },
-            host_variables={
-                host.name: inventory.collected(context.configuration, host) for host in context.resources.hosts
-            },
+            host_variables=_host_variables(context),
             tolerate=True,
         )
         for failure in result.failures:
@@ -49,6 +49,14 @@ def collect(context: Context, directory: Path) -> None:
     finally:
         shutil.rmtree(incoming)
     write_json(directory / "manifest.json", manifest)
+
+
+def _host_variables(context: Context) -> dict[str, dict[str, Any]]:
+    known = inventory.host_variables(context.configuration, context.resources, context.secrets)
+    return {
+        host.name: {**known[host.name], **inventory.collected(context.configuration, host)}
+        for host in context.resources.hosts
+    }
 
 
 def _receive(archive: Path, target: Path, secrets: Sequence[str]) -> object:

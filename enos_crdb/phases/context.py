@@ -79,7 +79,7 @@ def open_context(deployment: Deployment, configuration: Configuration | None = N
     ansible = EnoslibAnsible(
         logs=deployment.logs,
         control_path_dir=provider.control_path_dir,
-        secrets=maskable(deployment.secrets().values()),
+        secrets=lambda: maskable(deployment.secrets().values()),
     )
     return Context(
         configuration=configuration,

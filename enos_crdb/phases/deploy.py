@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, inventory, software, wheelhouse
+from enos_crdb import events, inventory, keystone_wheel, software, wheelhouse
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
@@ -136,6 +136,7 @@ def acquire_hosts(context: Context) -> None:
     """Start or reserve the hosts, and keep who they are."""
     resources = context.provider.acquire(context.deployment.state.layers)
     context.deployment.save(resources=resources)
+    context.deployment.add_secrets(inventory.host_secrets(context.configuration, resources, context.secrets))
 
 
 def install(context: Context) -> None:
@@ -147,9 +148,10 @@ def install(context: Context) -> None:
 
 
 def _install(context: Context, hosts: tuple[Host, ...]) -> None:
-    context.ansible.run(
-        "install.yml", hosts, variables=inventory.install_variables(context.configuration, _wheels(context))
+    variables = inventory.install_variables(
+        context.configuration, _wheels(context), keystone_wheel.ensure(context.cache, context.runner)
     )
+    context.ansible.run("install.yml", hosts, variables=variables)
 
 
 def configure(playbook: str) -> Callable[[Context], None]:

@@ -9,7 +9,6 @@ from enos_crdb.rally.task import (
     prepare_variables,
     rally_task,
     run_variables,
-    slug,
 )
 
 __all__ = [
@@ -27,5 +26,4 @@ __all__ = [
     "receive",
     "run_variables",
     "samples",
-    "slug",
 ]

@@ -12,8 +12,8 @@ from typing import Any
 
 from enos_crdb.errors import BenchError
 from enos_crdb.masking import masked
-from enos_crdb.model import Sample
-from enos_crdb.rally.task import Client, slug
+from enos_crdb.model import Sample, slug
+from enos_crdb.rally.task import Client
 
 FORMAT_VERSIONS = ("1.2",)
 """Versions of Rally's JSON report that are understood."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from enos_crdb.config.bench import Bench, ConstantForDuration, Rps
 from enos_crdb.config.scenarios import SCENARIOS, Scenario
-from enos_crdb.model import Host, Resources
+from enos_crdb.model import Host, Resources, slug
 
 START_LEAD_S = 3.0
 """From the moment the last client is ready to the common start: long enough to tell all rally hosts."""
@@ -43,11 +43,6 @@ def _client(rally: Host, keystone: Host, port: int) -> Client:
         auth_url=f"http://{keystone.addresses['control']}:{port}/v3",
         region=keystone.name,
     )
-
-
-def slug(index: int, scenario: str) -> str:
-    """The `index`-th scenario of a run (from 1) in a file name: ``02-create-and-list-users``."""
-    return f"{index:02d}-{scenario.rpartition('/')[2]}"
 
 
 def rally_task(scenario: Scenario, bench: Bench, *, together: bool) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_neither_the_log_nor_a_failure_shows_a_secret() -> None:
 @pytest.fixture
 def door(tmp_path: Path) -> EnoslibAnsible:
     (tmp_path / "logs").mkdir()
-    return EnoslibAnsible(logs=tmp_path / "logs", control_path_dir=tmp_path / "cp", secrets=[SECRET])
+    return EnoslibAnsible(logs=tmp_path / "logs", control_path_dir=tmp_path / "cp", secrets=lambda: [SECRET])
 
 
 def host(name: str, *roles: str, **variables: Any) -> Host:

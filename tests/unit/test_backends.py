@@ -151,7 +151,9 @@ def test_a_galera_cluster_starts_on_the_first_node_by_name() -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_keystone_connects_through_the_network_database(name: str) -> None:
-    url = urlsplit(BACKENDS[name].connection(CLUSTER, CLUSTER.host("keystone-1"), {"database_password": "a/b@c:d"}))
+    secrets = {"database_password": "a/b@c:d"}
+    found = BACKENDS[name].connection(options(backend=name), CLUSTER, CLUSTER.host("keystone-1"), secrets)
+    url = urlsplit(found.url)
     assert url.hostname == "10.0.2.12"  # the node of its own site
     assert unquote(url.password or "") == "a/b@c:d"
     assert url.path == "/keystone"

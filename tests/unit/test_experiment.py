@@ -166,11 +166,16 @@ def test_ctrl_c_keeps_what_was_measured_and_stops_what_runs_on_the_hosts(context
 
 
 def test_counters_are_kept_per_node_and_scenario(context: Context) -> None:
-    moments = {label: {"database_counters": {"commits": count}} for label, count in (("Before", 5), ("After", 9))}
+    def said(count: int) -> dict[str, Any]:
+        return {"msg": {"database": {"commits": count}, "keystone": {"total": {"statements": count}}}}
+
+    moments = {"Before": said(5), "After": said(9)}
     context, _ = on(context, outputs={"bench.yml": {"database-2": moments}})
     run = experiment.run(context, section(USERS))
     path = run / "hosts" / "database-2" / "counters" / "01-create-and-list-users.json"
     assert json.loads(path.read_text()) == {"before": {"commits": 5}, "after": {"commits": 9}}
+    path = run / "hosts" / "database-2" / "keystone_counters" / "01-create-and-list-users.json"
+    assert json.loads(path.read_text())["after"] == {"total": {"statements": 9}}
 
 
 def test_a_torn_report_is_a_failure_of_its_scenario(context: Context) -> None:

@@ -19,8 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "__init__ errors",
         "model events shipped",
         # values, and the door to processes:
-        "config backends stats usage command keystone inventory software locks masking",
-        "ansible ansible_callbacks providers network rally store provenance wheelhouse",  # effects
+        "config backends stats usage traffic command keystone inventory software locks masking",
+        "ansible ansible_callbacks providers network rally store provenance wheelhouse keystone_wheel",  # effects
         "summary",  # reads a run's directory
         "phases",
         "experiment",
@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom to the top. A module may import those of its own layer (without a cycle) and of those below."""
 
 ONLY_BELOW: dict[str, str] = {
-    "summary": "errors model stats store config shipped usage",
+    "summary": "errors model stats store config shipped usage traffic",
     "reference": "errors config",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""

@@ -25,8 +25,14 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from enos_crdb import keystone, shipped
+from enos_crdb.backends import Connection, File
 from enos_crdb.config.openstack import Keystone, OpenStack
 from enos_crdb.model import Host, Resources
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROLE = shipped.directory("playbooks") / "roles" / "keystone"
 PASSWORD = 'it\'s a "pass" $word'
@@ -47,7 +53,15 @@ RESOURCES = Resources(
     networks=(),
 )
 SECRETS = {"keystone_admin_password": PASSWORD, "database_password": "x", **keystone.new_keys()}
-CONNECTIONS = {"keystone-1": "postgresql+psycopg2://keystone:a$b@10.0.2.1/keystone", "keystone-2": "mysql://two"}
+CONNECTIONS = {
+    "keystone-1": Connection(
+        url="cockroachdb+psycopg2://keystone:a$b@10.0.2.1/keystone",
+        parameters={"crdb_isolation": "READ_COMMITTED"},
+        schema_parameters={"crdb_isolation": "AUTOCOMMIT", "crdb_set_application_name": "a b&c"},
+        files=(File(path="/etc/keystone/cockroachdb/ca.crt", content="CERTIFICATE"),),
+    ),
+    "keystone-2": Connection(url="mysql://two"),
+}
 
 
 def variables(**options: Any) -> dict[str, dict[str, Any]]:
@@ -99,7 +113,7 @@ class TestVariables:
 
     def test_a_host_of_both_roles_gets_both(self) -> None:
         both = Resources(hosts=(host("all-1", 9, "keystone", "rally"),), networks=())
-        given = keystone.variables(OpenStack(), both, SECRETS, {"all-1": "url"})["all-1"]
+        given = keystone.variables(OpenStack(), both, SECRETS, {"all-1": Connection(url="url")})["all-1"]
         assert {"rally_clouds", "keystone_keys"} <= given.keys()
 
     def test_without_cache_memcached_does_not_run(self) -> None:
@@ -112,7 +126,9 @@ class TestVariables:
             known |= yaml.safe_load((ROLE.parent / role / "defaults" / "main.yml").read_text()).keys()
         wheels = keystone.Wheels(directory="/srv/w")
         given = [*variables()["keystone-1"], *variables()["rally-1"]]
-        given += keystone.install_variables(OpenStack(), keystone=wheels, rally=wheels)
+        given += keystone.install_variables(
+            OpenStack(), keystone=wheels, rally=wheels, keystone_crdb="/here/keystone_crdb.whl"
+        )
         assert set(given) - known == set()
 
 
@@ -145,9 +161,22 @@ def rendered(template: str, **options: Any) -> str:
     from ansible.template import Templar
 
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
-    given = {**defaults, **variables(**options)["keystone-1"], "ansible_managed": "managed"}
+    internal = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+    given = {**defaults, **internal, **variables(**options)["keystone-1"], "ansible_managed": "managed"}
     text: str = Templar(DataLoader(), variables=given).template((ROLE / "templates" / template).read_text())
     return text
+
+
+def keystone_crdb_groups() -> list[str]:
+    """The sections that keystone_crdb has drivers for, read from its metadata: one entry point each."""
+    metadata = tomllib.loads((shipped.directory("keystone_crdb") / "pyproject.toml").read_text())
+    names = {
+        "keystone.identity.id_mapping": "identity_mapping",
+        "keystone.identity.shadow_users": "shadow_users",
+        "keystone.resource.domain_config": "domain_config",
+    }
+    spaces = [space for space in metadata["project"]["entry-points"] if space.startswith("keystone.")]
+    return [names.get(space, space.removeprefix("keystone.")) for space in spaces]
 
 
 def keystone_conf(**options: Any) -> configparser.ConfigParser:
@@ -187,7 +216,7 @@ class TestConfiguration:
         assert keystone_conf(settings={"token": {"expiration": 60}})["token"]["provider"] == "fernet"
 
     def test_a_dollar_in_the_connection_is_not_a_substitution(self) -> None:
-        assert keystone_conf()["database"]["connection"] == CONNECTIONS["keystone-1"].replace("$", "$$")
+        assert keystone_conf()["database"]["connection"] == CONNECTIONS["keystone-1"].url.replace("$", "$$")
 
     @pytest.mark.parametrize(
         ("options", "line"),
@@ -205,7 +234,31 @@ class TestConfiguration:
     def test_every_option_reaches_a_file(self) -> None:
         """A new option of config/openstack.py that no template reads would silently do nothing."""
         templates = "".join(path.read_text() for path in (ROLE / "templates").iterdir())
-        assert [name for name in Keystone.model_fields if f"keystone_{name}" not in templates] == []
+        names = [{"keystone_crdb": "compatibility"}.get(name, name) for name in Keystone.model_fields]
+        assert [name for name in names if f"keystone_{name}" not in templates] == []
+
+    def test_keystone_crdb_replaces_every_sql_driver(self) -> None:
+        conf = keystone_conf()
+        assert conf["database"]["connection_parameters"] == "plugin=keystone_crdb&crdb_isolation=READ_COMMITTED"
+        drivers = {name for name in conf.sections() if conf[name].get("driver") == "sql_retry"}
+        assert drivers == set(keystone_crdb_groups())
+        assert conf["identity"]["password_hash_rounds"] == "4"
+
+    def test_with_the_plugin_alone_the_drivers_are_keystones(self) -> None:
+        conf = keystone_conf(keystone_crdb="plugin")
+        assert conf["database"]["connection_parameters"].startswith("plugin=keystone_crdb")
+        assert [name for name in conf.sections() if "driver" in conf[name]] == []
+
+    def test_without_keystone_crdb_nothing_names_it(self) -> None:
+        assert "keystone_crdb" not in rendered("keystone.conf.j2", keystone_crdb="off")
+        assert "sql_retry" not in rendered("keystone.conf.j2", keystone_crdb="off")
+
+    def test_db_sync_has_parameters_of_its_own(self) -> None:
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(rendered("db_sync.conf.j2"))
+        assert parser["database"]["connection_parameters"] == (
+            "plugin=keystone_crdb&crdb_isolation=AUTOCOMMIT&crdb_set_application_name=a%20b%26c"
+        )
 
     def test_the_cache_is_emptied_before_each_start(self) -> None:
         assert "flush_all" in rendered("keystone.service.j2")

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 STATE = Path("/var/lib/keystone")
+CONFIGURATION = ("--config-file=/etc/keystone/keystone.conf", "--config-file=/etc/keystone/db_sync.conf")
+"""For db_sync, which some databases want to run in another transaction mode."""
 TABLES = ("alembic_version", "role", "implied_role", "system_assignment", "region", "service", "endpoint")
 
 
@@ -93,7 +95,8 @@ def _manage_all(request: dict[str, Any]) -> list[str]:
     from keystone.cmd import bootstrap, cli
 
     del bootstrap  # imported here so that the forks need not
-    commands = [["db_sync"], *(_bootstrap_arguments(request, endpoint) for endpoint in request["endpoints"])]
+    bootstraps = (_bootstrap_arguments(request, endpoint) for endpoint in request["endpoints"])
+    commands = [[*CONFIGURATION, "db_sync"], *bootstraps]
     for arguments in commands:
         _manage(cli, arguments, request["password"])
     return [" ".join(arguments) for arguments in commands]
@@ -121,7 +124,8 @@ def _manage(cli: Any, arguments: list[str], password: str) -> None:
         if status != 0:
             output.seek(0)
             last = "".join(output.readlines()[-15:]).replace(password, "********")
-            sys.exit(f"keystone-manage {arguments[0]} ended with status {status}.\n{last}")
+            command = next(word for word in arguments if not word.startswith("--"))
+            sys.exit(f"keystone-manage {command} ended with status {status}.\n{last}")
 
 
 def _child(cli: Any, arguments: list[str], password: str, output: IO[str]) -> None:

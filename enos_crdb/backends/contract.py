@@ -1,0 +1,79 @@
+"""What a database backend is to the rest of enos_crdb. Values only, no effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from enos_crdb.model import Host, Resources
+
+Options_contra = TypeVar("Options_contra", contravariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A small file on a Keystone host that only Keystone may read (a client certificate, its key)."""
+
+    path: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How one Keystone reaches its database.
+
+    ``url`` is SQLAlchemy's, with the password. ``parameters`` are those of the engine plugin ``keystone_crdb``,
+    and ``schema_parameters`` replace them while ``keystone-manage db_sync`` runs.
+    """
+
+    url: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    schema_parameters: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
+
+
+class Backend(Protocol[Options_contra]):
+    """A database under test. ``options`` is always the section ``database`` of the experiment file."""
+
+    @property
+    def name(self) -> str:
+        """As in the experiment file."""
+
+    @property
+    def ansible_role(self) -> str:
+        """Ansible role that installs, configures, resets, counts and removes it."""
+
+    @property
+    def installs(self) -> tuple[str, ...]:
+        """Ansible roles whose files decide what an installation leaves on a host."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Globs of the configuration and log files that are kept."""
+
+    @property
+    def exports(self) -> bool:
+        """Whether the Ansible role has tasks ``export``, which write some of ``files`` before they are collected."""
+
+    def installation(self, options: Options_contra) -> dict[str, Any]:
+        """Variables of the Ansible role that decide what it installs; they decide the name of the layer, too."""
+
+    def new_secrets(self, options: Options_contra, resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:
+        """Secrets that need the hosts' addresses (certificates) and are not among ``secrets`` yet."""
+
+    def variables(
+        self, options: Options_contra, resources: Resources, secrets: Mapping[str, str]
+    ) -> dict[str, dict[str, Any]]:
+        """Variables of the Ansible role for every host of role ``database``, by host name.
+
+        ``secrets`` holds ``database_password`` and what `new_secrets` gave.
+        """
+
+    def connection(
+        self, options: Options_contra, resources: Resources, keystone: Host, secrets: Mapping[str, str]
+    ) -> Connection:
+        """How Keystone on the host `keystone` reaches the database."""
+
+    def version_command(self) -> tuple[str, ...]:
+        """Command that prints the version of the running server on a host of role ``database``."""
