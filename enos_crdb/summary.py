@@ -26,6 +26,8 @@ BUSY_CLIENT = 0.70
 """Above this share of its cores, Rally measures itself rather than Keystone."""
 LOCAL, SATURATED = "nspawn", 0.95
 """Local hosts compete for the processors of one machine; above this share, they wait for each other."""
+COCKROACHDB = ("CCL", "OSS")
+"""Distributions of CockroachDB, as the program names itself."""
 P99_NEEDS = 100
 """With fewer values, the 99th percentile is little else than the largest."""
 
@@ -63,9 +65,13 @@ def write_samples(samples: Iterable[Sample], directory: Path) -> Path:
 
 
 def summarise(directory: Path) -> Summary:
-    """Read a run's directory. Raises `StateError` when it is not one, or is torn."""
+    """Read a run's directory.
+
+    Raises `StateError` when it is not one, is torn, or was made with something else than the database it is named for.
+    """
     manifest = read_json(directory / "manifest.json")
     try:
+        _refuse_stand_in(directory, manifest)
         rows = tuple(_rows(directory, manifest))
         return Summary(
             run=manifest["run"],
@@ -84,24 +90,32 @@ def summarise(directory: Path) -> Summary:
 
 def table(summary: Summary) -> RenderableType:
     """One line per scenario (whole iterations), below what it was measured on."""
-    shown = Table(title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    shown = Table(
+        title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     shown.add_column("scenario", overflow="fold")
-    for heading in ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "SQL", "replays", "CPU"):
+    rows = [row for row in summary.rows if row.statistics.metric == ITERATION]
+    counted = any(row.traffic for row in rows)
+    for heading in (*_HEADINGS, *(_SQL if counted else ())):
         shown.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-    for row in summary.rows:
-        if row.statistics.metric == ITERATION:
-            shown.add_row(*_cells(row), style="" if row.status == "ok" else "red")
+    for row in rows:
+        cells = (*_cells(row), *(_traffic_cells(row) if counted else ()))
+        shown.add_row(*cells, style="" if row.status == "ok" else "red")
     facts = Table.grid(padding=(0, 2))
-    for name, value in {**_LEGEND, **summary.facts}.items():
+    for name, value in {**_LEGEND, **(_SQL if counted else {}), **summary.facts}.items():
         facts.add_row(Text(name, style="bold"), Text(value))
     return Group(shown, facts)
 
 
+_HEADINGS = ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "CPU")
 _LEGEND = {
     "mean ... p99": "milliseconds, of successful iterations",
     "ok/s": "successful iterations per second, all Rallies together",
-    "SQL": "round trips between Keystone and database per iteration; replays: transactions repeated",
     "CPU": "share of its host's cores that Rally used",
+}
+_SQL = {
+    "SQL": "round trips between Keystone and database per iteration, preparation included",
+    "replays": "transactions repeated because the database asked for it, or was lost",
 }
 
 
@@ -114,7 +128,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(found.failures),
         *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
         "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
-        *_traffic_cells(row),
         "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
     )
 
@@ -180,6 +193,21 @@ def _sent(found: traffic.Traffic | None) -> tuple[str, ...]:
 
 def _plain(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _refuse_stand_in(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Tests put a program that answers as CockroachDB does in its place; `cockroach version` tells which it was."""
+    if manifest["configuration"]["database"]["backend"] != "cockroachdb":
+        return
+    for host in manifest["hosts"]:
+        said = _said(directory, manifest, host["name"]).get("things", {}).get("database", "")
+        distribution = re.search(r"Distribution:[ \t]*(.*)", said) if "database" in host["roles"] else None
+        if distribution and distribution[1].strip() not in COCKROACHDB:
+            raise StateError(
+                f"run {manifest['run']} is not reported: its database was no CockroachDB.\n"
+                f"`cockroach version` on {host['name']} says: Distribution: {distribution[1].strip()}.\n"
+                f"What was collected is in {directory}; it says nothing about CockroachDB."
+            )
 
 
 def _rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:
@@ -353,11 +381,7 @@ class Versions:
 
     def __init__(self, directory: Path, manifest: Mapping[str, Any]) -> None:
         self._hosts = manifest["hosts"]
-        self._flat: dict[str, dict[str, str]] = {}
-        for host in self._hosts:
-            path = directory / "hosts" / host["name"] / "versions.json"
-            said = read_json(path) if path.exists() else manifest["versions"].get(host["name"], {})
-            self._flat[host["name"]] = dict(_leaves(said))
+        self._flat = {host["name"]: dict(_leaves(_said(directory, manifest, host["name"]))) for host in self._hosts}
 
     def of(self, role: str, *things: str, number: bool = True) -> str:
         """The version of the first of `things` known on the first host with `role` that knows it; ``?`` if none."""
@@ -368,6 +392,12 @@ class Versions:
                     digits = re.search(r"\d+(\.\d+)+", said) if number else None
                     return digits[0] if digits else said.splitlines()[0]
         return "?"
+
+
+def _said(directory: Path, manifest: Mapping[str, Any], host: str) -> Mapping[str, Any]:
+    path = directory / "hosts" / host / "versions.json"
+    said: Mapping[str, Any] = read_json(path) if path.exists() else manifest["versions"].get(host, {})
+    return said
 
 
 def _leaves(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -133,6 +133,49 @@ def test_the_csv_has_every_metric_and_what_it_was_measured_on(tmp_path: Path) ->
     assert [found[0][name] for name in labels] == ["postgresql", "15.20", "2026.1", "3", "none", "4", "light", "20"]
 
 
+def counters(**grown: int) -> str:
+    names = ("round_trips", "statements", "replays", "reconnects", "gave_up")
+    before = dict.fromkeys(names, 1000)
+    after = {name: 1000 + grown.get(name, 0) for name in names}
+    return json.dumps({"before": {"total": before, "operations": {}}, "after": {"total": after, "operations": {}}})
+
+
+def test_round_trips_and_replays_are_beside_the_durations(tmp_path: Path) -> None:
+    run = a_run(tmp_path, good(USERS), scenarios=[scenario(USERS)])
+    sent = counters(round_trips=12_100, statements=4_900, replays=7, reconnects=1, gave_up=2)
+    (run / "hosts" / "database-1" / "keystone_counters").mkdir()
+    keep(run, "database-1", "keystone_counters/01-create-user.json", sent)
+    lines = {line.split()[0]: line for line in shown(run).splitlines() if line.strip()}
+    assert lines["create-user"].split()[-5:] == ["121", "8", "(2", "given", "up)"]
+    assert max(len(line.rstrip()) for line in shown(run).splitlines()) <= 80
+    (row,) = csv.DictReader(write_csv(summarise(run), run).open())
+    columns = ("sql_round_trips", "sql_statements", "sql_replays", "sql_gave_up", "keystone_crdb")
+    assert [row[name] for name in columns] == ["12100", "4900", "8", "2", "off"]
+
+
+def test_a_run_without_counters_has_no_columns_for_them(tmp_path: Path) -> None:
+    run = a_run(tmp_path, good(USERS), scenarios=[scenario(USERS)])
+    assert "replays" not in shown(run)
+    (row,) = csv.DictReader(write_csv(summarise(run), run).open())
+    assert row["sql_round_trips"] == ""
+
+
+@pytest.mark.parametrize("distribution", ["STAND-IN (PostgreSQL behind a proxy; not CockroachDB)", "", "ccl"])
+def test_what_only_answers_like_cockroachdb_is_not_reported_as_such(tmp_path: Path, distribution: str) -> None:
+    configuration = {**manifest()["configuration"], "database": {"backend": "cockroachdb"}}
+    run = a_run(tmp_path, good(USERS), configuration=configuration)
+    told(run, distribution)
+    with pytest.raises(StateError, match="was no CockroachDB"):
+        summarise(run)
+    told(run, "CCL")
+    assert "cockroachdb 25.4.11 on database-1" in " ".join(shown(run).split())
+
+
+def told(run: Path, distribution: str) -> None:
+    said = f"Build Tag:        v25.4.11\nDistribution:     {distribution}\nPlatform: linux amd64"
+    keep(run, "database-1", "versions.json", json.dumps({"things": {"database": said}}))
+
+
 def test_nothing_failed(tmp_path: Path) -> None:
     found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES)))
     assert found.failure == ""

@@ -1,0 +1,56 @@
+"""Differences of keystone_crdb's counters over a scenario."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enos_crdb import traffic
+from enos_crdb.errors import StateError
+
+SLUG = "01-create-user"
+
+
+def keep(run: Path, host: str, content: Any) -> None:
+    path = run / "hosts" / host / traffic.DIRECTORY / f"{SLUG}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def moment(count: int) -> dict[str, Any]:
+    names = ("calls", "gave_up", "replays", "reconnects", "statements", "round_trips")
+    return {"total": dict.fromkeys(names, count), "operations": {}}
+
+
+def test_keystones_are_summed(tmp_path: Path) -> None:
+    keep(tmp_path, "a", {"before": moment(10), "after": moment(13)})
+    keep(tmp_path, "b", {"before": moment(0), "after": moment(4)})
+    found = traffic.read(tmp_path, ["a", "b"], SLUG)
+    assert found == traffic.Traffic(round_trips=7, statements=7, replays=14, gave_up=7)
+
+
+@pytest.mark.parametrize(
+    "content", [None, {"before": moment(1)}, {"after": moment(1)}], ids=["none", "after", "before"]
+)
+def test_a_sum_without_one_of_them_is_no_sum(tmp_path: Path, content: Any) -> None:
+    keep(tmp_path, "a", {"before": moment(10), "after": moment(13)})
+    if content:
+        keep(tmp_path, "b", content)
+    assert traffic.read(tmp_path, ["a", "b"], SLUG) is None
+
+
+def test_a_keystone_that_was_restarted_began_at_nought(tmp_path: Path) -> None:
+    keep(tmp_path, "a", {"before": moment(10), "after": moment(3)})
+    found = traffic.read(tmp_path, ["a"], SLUG)
+    assert found is not None
+    assert found.statements == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[]", {"before": 1, "after": 2}, {"before": {}, "after": {"total": 3}}])
+def test_a_torn_file_is_named(tmp_path: Path, content: Any) -> None:
+    keep(tmp_path, "a", content)
+    with pytest.raises(StateError, match=SLUG):
+        traffic.read(tmp_path, ["a"], SLUG)
