@@ -121,7 +121,8 @@ def describe(configuration: Configuration) -> list[tuple[str, str]]:
         (
             "keystone",
             f"{configuration.openstack.release}, {options.workers} workers, cache {options.cache}, "
-            f"{options.password_hash_rounds} hash rounds, {options.token_provider} tokens",
+            f"{options.password_hash_rounds} hash rounds, {options.token_provider} tokens, "
+            f"keystone_crdb {options.keystone_crdb}",
         ),
         (
             "bench",

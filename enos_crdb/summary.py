@@ -308,7 +308,8 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         "database": f"{label['backend']} {label['backend_version']}".strip() + f" on {_names(hosts, 'database')}",
         "Keystone": f"{label['keystone_version']} (release {label['release']}) on {_names(hosts, 'keystone')}: "
         f"{label['workers']} workers x {label['threads']} threads, {cache}, "
-        f"{label['password_hash_rounds']} hash rounds, {label['token_provider']} tokens",
+        f"{label['password_hash_rounds']} hash rounds, {label['token_provider']} tokens, "
+        f"keystone_crdb {label['keystone_crdb']}",
         "load": f"{label['load']}: {_amount(bench)}; "
         f"rally-openstack {label['rally_openstack_version']} on {', '.join(dict.fromkeys(rallies))}",
         "database state": {
