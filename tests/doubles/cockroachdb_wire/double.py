@@ -1,0 +1,177 @@
+"""The double: it listens, serves each connection in a thread, counts and logs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from .faults import Faults, Injector
+from .messages import ConnectionEnded
+from .session import Responder, Session
+from .versions import Version
+
+Address = tuple[str, int] | str
+"""Host and port, or the path of a unix socket."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """PEM files of the encrypted side: the server's certificate and key, and the authority of clients' certificates."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        context.load_verify_locations(self.authority)
+        context.verify_mode = ssl.CERT_OPTIONAL  # without one the user is refused, in words
+        return context
+
+
+class Double:
+    """A PostgreSQL that behaves like `version` of CockroachDB to those who connect here.
+
+    ``listen``: host and port, 0 for a free one. ``log``: a file of JSON lines; without ``log_statements`` only faults,
+    refusals, and what became of sessions. ``responder`` answers statements that PostgreSQL cannot.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Address,
+        version: Version | str,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        faults: Faults | None = None,
+        tls: Tls | None = None,
+        log: Path | None = None,
+        log_statements: bool = False,
+        responder: Responder | None = None,
+    ) -> None:
+        self.version = Version.parse(version) if isinstance(version, str) else version
+        self.injector = Injector(faults or Faults())
+        self.responder = responder
+        self.client_tls = tls.context() if tls else None
+        self.address = listen
+        self._backend = backend
+        self._log_path, self._log_statements = log, log_statements
+        self._log: IO[str] | None = None
+        self._lock = threading.Lock()
+        self._counts: dict[str, Counter[str]] = {}
+        self._sessions: dict[Session, threading.Thread] = {}
+        self._listener: socket.socket | None = None
+        self._acceptor: threading.Thread | None = None
+
+    def start(self) -> Double:
+        """Listen; returns when connections are accepted."""
+        host, _ = self.address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server(self.address, family=family, backlog=128)
+        self.address = (host, self._listener.getsockname()[1])
+        if self._log_path is not None:
+            self._log = self._log_path.open("a")
+        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._acceptor.start()
+        return self
+
+    def stop(self) -> None:
+        """Close everything; returns when all threads have ended."""
+        if self._listener is not None:
+            # close() alone does not wake accept()
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+        if self._acceptor is not None:
+            self._acceptor.join(timeout=10)
+        with self._lock:
+            sessions = dict(self._sessions)
+        for session, thread in sessions.items():
+            session.close()
+            thread.join(timeout=10)
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __enter__(self) -> Double:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """What happened so far.
+
+        ``messages``: queries by group (statements, begins, commits, rollbacks, pings, batches), and sessions, cancels,
+        autocommits, rewritten and answered ones, genuine_retries (40001 of PostgreSQL itself). ``injected`` by
+        fault, ``spared`` by READ COMMITTED, ``refused`` by rule, ``lost``: the backend ended in a COMMIT, or elsewhere.
+        """
+        with self._lock:
+            groups = ("messages", "injected", "spared", "refused", "lost")
+            return {group: dict(sorted(self._counts.get(group, Counter()).items())) for group in groups}
+
+    def reset(self) -> None:
+        """Forget the statistics; what is injected goes on where it was."""
+        with self._lock:
+            self._counts.clear()
+
+    # For sessions
+
+    def connect(self) -> socket.socket:
+        try:
+            if isinstance(self._backend, str):
+                stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                stream.connect(self._backend)
+                return stream
+            stream = socket.create_connection(self._backend)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            raise ConnectionEnded(f"no backend at {self._backend}: {error}") from error
+        return stream
+
+    def count(self, group: str, name: str) -> None:
+        with self._lock:
+            self._counts.setdefault(group, Counter())[name] += 1
+
+    def log(self, session: int, **what: object) -> None:
+        if self._log is None or ("event" not in what and not self._log_statements):
+            return
+        line = json.dumps({"time": round(time.time(), 4), "session": session, **what})
+        with self._lock:
+            if not self._log.closed:
+                self._log.write(line + "\n")
+                self._log.flush()
+
+    def _accept(self, listener: socket.socket) -> None:
+        number = 0
+        while True:
+            try:
+                stream, _ = listener.accept()
+            except OSError:
+                return  # stopped
+            number += 1
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            session = Session(number, stream, self)
+            thread = threading.Thread(target=self._serve, args=(session,), daemon=True)
+            with self._lock:
+                self._sessions[session] = thread
+            thread.start()
+
+    def _serve(self, session: Session) -> None:
+        try:
+            session.run()
+        finally:
+            with self._lock:
+                self._sessions.pop(session, None)
