@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.doubles.cockroachdb_wire import Double
 from tests.doubles.standin import peers, wire
 from tests.doubles.standin.statements import Answer, Refusal, Rewritten, Session
 from tests.doubles.standin.trust import CertificateError, Unreachable
@@ -27,14 +29,15 @@ class Gateway:
         self._node = node
         self._lock = threading.Lock()
         self._streams: set[Stream] = set()
-        self._connect: Callable[[], Stream] = node.postgres.connect
+        self._double = Double(backend=str(node.postgres.door), version=node.settings.version)
 
     @property
     def connections(self) -> int:
         return len(self._streams)
 
     def open_sql(self) -> None:
-        """PostgreSQL runs: put the wire double between it and everybody, where there is one."""
+        """PostgreSQL runs: put the wire double between it and everybody."""
+        self._double.start()
 
     def close(self) -> None:
         """End what is idle; CockroachDB's drain does so after its waiting periods."""
@@ -105,9 +108,8 @@ class Gateway:
             upstream.close()
 
     def _upstream(self, startup: dict[str, str], database: str) -> Stream:
-        kept = {key: value for key, value in startup.items() if key in ("application_name", "client_encoding")}
-        upstream = self._connect()
-        upstream.write(wire.startup({"user": startup.get("user", "root"), "database": database, **kept}))
+        upstream = Stream(socket.create_connection(self._double.address))
+        upstream.write(wire.startup({**startup, "database": database}))
         return upstream
 
     def _let_in(self, client: Stream, user: str, certificate: str | None) -> bool:

@@ -54,7 +54,6 @@ class Members:
         self.members: dict[int, Member] = {}
         self.settings: dict[str, str] = {}
         self.zones: dict[str, dict[str, str]] = {}
-        self.roles: dict[str, dict[str, str]] = {}
         self.databases: dict[str, dict[str, str]] = {}
         if file.exists():
             self._load(json.loads(file.read_text()))
@@ -97,15 +96,6 @@ class Members:
                 self.zones.pop(target, None)
             else:
                 self.zones.setdefault(target, {}).update(values)
-            self._save()
-
-    def set_role(self, role: str, values: dict[str, str] | None) -> None:
-        """Change some of a user's defaults; None forgets all of them."""
-        with self._lock:
-            if values is None:
-                self.roles.pop(role, None)
-            else:
-                self.roles.setdefault(role, {}).update(values)
             self._save()
 
     def set_database(self, name: str, values: dict[str, str]) -> None:
@@ -164,7 +154,7 @@ class Members:
         self.cluster_id, self.initialised_at = kept["cluster_id"], kept["initialised_at"]
         self.members = {entry["id"]: Member(**entry) for entry in kept["members"]}
         self.settings, self.zones = kept["settings"], kept["zones"]
-        self.roles, self.databases = kept["roles"], kept["databases"]
+        self.databases = kept["databases"]
 
     def _save(self) -> None:
         members = [
@@ -177,7 +167,6 @@ class Members:
             "members": members,
             "settings": self.settings,
             "zones": self.zones,
-            "roles": self.roles,
             "databases": self.databases,
         }
         draft = self._file.with_suffix(".draft")

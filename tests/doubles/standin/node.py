@@ -229,7 +229,8 @@ class Node:
         except (Unreachable, CertificateError):
             return
         except peers.Refused as error:
-            self._die(str(error))
+            if "belongs to cluster" in str(error):
+                self._die(str(error))
 
     def _try_to_join(self) -> None:
         for address in self.others():

@@ -23,7 +23,6 @@ PARAMETERS = {
     "shared_buffers": "48MB",
     "max_connections": "400",
     "max_pred_locks_per_transaction": "256",
-    "default_transaction_isolation": "serializable",  # CockroachDB's default (docs: transactions)
     "unix_socket_permissions": "0700",
     "log_line_prefix": "'%m [%p] '",
 }
@@ -60,6 +59,11 @@ class PostgreSQL:
     @property
     def exists(self) -> bool:
         return (self.data / "complete").exists()
+
+    @property
+    def door(self) -> Path:
+        """The unix socket."""
+        return self.sockets / ".s.PGSQL.5432"
 
     def create(self) -> None:
         """Make the data directory; ``root`` is the superuser, as in CockroachDB."""
@@ -106,7 +110,7 @@ class PostgreSQL:
         """A new connection, before its startup message. Raises `OSError`."""
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(str(self.sockets / ".s.PGSQL.5432"))
+            connection.connect(str(self.door))
         except OSError:
             connection.close()
             raise

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from tests.doubles.standin import MADE_UP, peers, variables, wire
+from tests.doubles.standin import DISTRIBUTION, MADE_UP, peers, variables, wire
 from tests.doubles.standin.members import Members
-
-Values = dict[str, str]
 
 INTERNAL_PUBLIC = (
     "cluster_contention_events",
@@ -83,11 +81,7 @@ class Session:
     node: int
     build: str
     ask: Callable[..., list[list[str | None]]]
-    variables: Values = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        kept = self.members.roles.get(self.user, {})
-        self.variables = {name: value for name, value in kept.items() if name in variables.SESSION}
+    unsafe_internals: bool = False
 
     def answer(self, sql: str) -> Result:
         """What to do with a statement; None: PostgreSQL's."""
@@ -98,9 +92,6 @@ class Session:
                 except peers.Refused as error:
                     return Refusal("XX000", str(error))
         return None
-
-    def show(self, name: str) -> str:
-        return self.variables.get(name, variables.SESSION[name])
 
     def exists(self, table: str, column: str, name: str) -> bool:
         return bool(self.ask(f"SELECT 1 FROM {table} WHERE {column} = '{name}'"))
@@ -162,10 +153,9 @@ def _use(session: Session, match: re.Match[str]) -> Result:
     return Refusal("0A000", "STAND-IN: a session keeps its database; connect with --database")
 
 
-@statement(r"SELECT (?:pg_catalog\.)?version\(\)")
+@statement(r"(?:SELECT (?:pg_catalog\.)?version\(\)|SHOW crdb_version)")
 def _version(session: Session, match: re.Match[str]) -> Result:
-    text = f"CockroachDB STAND-IN {session.build} (x86_64-pc-linux-gnu, PostgreSQL behind a proxy; not CockroachDB)"
-    return rows(("version",), [[text]])
+    return rows(("version",), [[f"CockroachDB {DISTRIBUTION} {session.build} (x86_64-pc-linux-gnu)"]])
 
 
 # --- settings ---
@@ -213,50 +203,32 @@ def _show_all_cluster(session: Session, match: re.Match[str]) -> Result:
     return rows(("variable", "value", "setting_type", "public", "description"), found)
 
 
-@statement(r"SET (?:SESSION )?(\w+) ?(?:=|TO) ?(.+?)")
-def _set(session: Session, match: re.Match[str]) -> Result:
-    name = match[1].lower()
-    if name not in variables.SESSION:
-        return None
-    session.variables[name] = unquoted(match[2])
-    return Answer("SET")
+@statement(r"SET allow_unsafe_internals ?(?:=|TO) ?(\w+)")
+def _unsafe_internals(session: Session, match: re.Match[str]) -> Result:
+    session.unsafe_internals = match[1].lower() in ("on", "true")
+    return None
 
 
-@statement(r"SHOW (?:SESSION )?(\w+)")
-def _show(session: Session, match: re.Match[str]) -> Result:
-    name = match[1].lower()
-    if name == "database":
-        return rows(("database",), [[session.database]])
-    if name == "node_id":
-        return rows((name,), [[str(session.node)]])
-    return rows((name,), [[session.show(name)]]) if name in variables.SESSION else None
+@statement("SHOW database")
+def _show_database(session: Session, match: re.Match[str]) -> Result:
+    return rows(("database",), [[session.database]])
 
 
-@statement("ALTER (?:ROLE|USER) NAME RESET ALL")
-def _reset_role(session: Session, match: re.Match[str]) -> Result:
-    session.members.set_role(bare(match[1]), None)
-    return Rewritten(f"ALTER ROLE {match[1]} RESET ALL")
-
-
-@statement(r"ALTER (?:ROLE|USER) NAME SET (\w+) ?(?:=|TO) ?(.+?)")
-def _set_role(session: Session, match: re.Match[str]) -> Result:
-    role, name, value = bare(match[1]), match[2].lower(), unquoted(match[3])
-    if not session.exists("pg_roles", "rolname", role):
-        return Refusal("42704", f"role/user {role} does not exist")
-    if name not in variables.SESSION:
-        if not session.exists("pg_settings", "name", name):
-            return Refusal("42704", f'unrecognized configuration parameter "{name}"')
-        text = value.replace("'", "''")
-        session.ask(f"ALTER ROLE \"{role}\" SET {name} = '{text}'")
-    session.members.set_role(role, {name: value})
-    return Answer("ALTER ROLE")
+@statement("SHOW node_id")
+def _show_node(session: Session, match: re.Match[str]) -> Result:
+    return rows(("node_id",), [[str(session.node)]])
 
 
 @statement("SHOW DEFAULT SESSION VARIABLES FOR (?:ROLE|USER) NAME")
 def _show_role(session: Session, match: re.Match[str]) -> Result:
+    query = (
+        "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole = {}::regrole ORDER BY 1"
+    )
+    kept = [text for (text,) in session.ask(query.format(f"'{match[1]}'")) if text]
+    # The wire double keeps CockroachDB's own variables under a prefix.
+    pairs = [text.removeprefix("crdb.").partition("=")[::2] for text in kept]
     columns = ("session_variables", "default_values", "database", "inherited_globally")
-    kept = session.members.roles.get(bare(match[1]), {})
-    return rows(columns, [[name, value, None, "f"] for name, value in sorted(kept.items())])
+    return rows(columns, [[name, value, None, "f"] for name, value in pairs])
 
 
 # --- placement ---
@@ -396,7 +368,7 @@ def _show_jobs(session: Session, match: re.Match[str]) -> Result:
 def _internal(session: Session, match: re.Match[str]) -> Result:
     table = match[1].lower()
     restricted = tuple(map(int, session.build.removeprefix("v").split(".")[:2])) >= (26, 1)
-    if restricted and table not in INTERNAL_PUBLIC and session.show("allow_unsafe_internals") not in ("on", "true"):
+    if restricted and table not in INTERNAL_PUBLIC and not session.unsafe_internals:
         return Refusal("42501", "Access to crdb_internal and system is restricted.")
     if table not in (*INTERNAL_PUBLIC, "gossip_liveness", "kv_node_status", "kv_store_status", "cluster_settings"):
         return Refusal("42P01", f'relation "crdb_internal.{table}" does not exist')
