@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from enos_crdb.config.base import Section
-
-Settings = dict[str, str | int | float | bool]
+from enos_crdb.config.cockroachdb import CockroachDB
+from enos_crdb.config.settings import Settings, refuse_unsafe
 
 POSTGRESQL_OWN: Mapping[str, str] = {
     "listen_addresses": "the network `database`",
@@ -61,33 +60,23 @@ PROVIDER_OWN: Mapping[str, str] = {
 }
 
 
-def _names_are_safe(values: Mapping[str, Any], pattern: str, own: Mapping[str, str]) -> None:
-    for name, value in values.items():
-        if not re.fullmatch(pattern, name):
-            raise ValueError(f"'{name}' is not the name of an option: it has letters, digits, '_', '-' and '.' only")
-        if decided := own.get(name.lower().replace("-", "_")):
-            raise ValueError(f"'{name}' is decided by {decided}; leave it out here")
-        if re.search(r"[\n\r]", str(value)):
-            raise ValueError(f"the value of '{name}' must be on one line")
-
-
 def _postgresql(values: Settings) -> Settings:
-    _names_are_safe(values, r"[A-Za-z_][A-Za-z0-9_.]*", POSTGRESQL_OWN)
+    refuse_unsafe(values, r"[A-Za-z_][A-Za-z0-9_.]*", POSTGRESQL_OWN)
     return values
 
 
 def _mysql(values: Settings) -> Settings:
-    _names_are_safe(values, r"[A-Za-z_][A-Za-z0-9_.-]*", MYSQL_OWN)
+    refuse_unsafe(values, r"[A-Za-z_][A-Za-z0-9_.-]*", MYSQL_OWN)
     return values
 
 
 def _galera(values: Settings) -> Settings:
-    _names_are_safe(values, r"[A-Za-z_][A-Za-z0-9_.-]*", GALERA_OWN)
+    refuse_unsafe(values, r"[A-Za-z_][A-Za-z0-9_.-]*", GALERA_OWN)
     return values
 
 
 def _provider(values: dict[str, str]) -> dict[str, str]:
-    _names_are_safe(values, r"[a-z][a-z0-9_.]*", PROVIDER_OWN)
+    refuse_unsafe(values, r"[a-z][a-z0-9_.]*", PROVIDER_OWN)
     for name, value in values.items():
         if ";" in value:
             raise ValueError(f"the value of '{name}' may not hold ';': write one key per option")
@@ -141,4 +130,4 @@ class Galera(_MySQLFamily):
     """Any other option of the ``[mysqld]`` section, as it is."""
 
 
-Database = Annotated[PostgreSQL | MariaDB | Galera, Field(discriminator="backend")]
+Database = Annotated[PostgreSQL | MariaDB | Galera | CockroachDB, Field(discriminator="backend")]

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from enos_crdb.config.base import Section
 from enos_crdb.config.bench import Bench
+from enos_crdb.config.cockroachdb import CockroachDB, misfits
 from enos_crdb.config.database import Database
 from enos_crdb.config.openstack import OpenStack
 from enos_crdb.config.resources import Machines, Networks, Nspawn
@@ -57,6 +58,14 @@ class Configuration(Section):
                 f"database.backend: 'galera' needs at least 3 machines of role 'database' to keep a quorum when one "
                 f"is lost, but there are {nodes}; raise `count`, or choose backend 'mariadb'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_cluster_fits_the_sites(self) -> Configuration:
+        if isinstance(self.database, CockroachDB):
+            sites = [group.site for group in self.machines if "database" in group.roles for _ in range(group.count)]
+            for problem in misfits(self.database, sites):
+                raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "__init__ errors",
         "model events shipped",
         # values, and the door to processes:
-        "config backends stats usage traffic command keystone inventory software locks masking",
+        "config backends certificates stats usage traffic command keystone inventory software locks masking",
         "ansible ansible_callbacks providers network rally store provenance wheelhouse keystone_wheel",  # effects
         "summary",  # reads a run's directory
         "phases",

@@ -1,0 +1,170 @@
+#!/usr/bin/python
+"""Ansible module: settings of the cluster, Keystone's database and user, placement; all of it read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cockroachdb_client import NODE, Client, Refused, client, literal
+from ansible.module_utils.cockroachdb_schema import (
+    OWNER,
+    database,
+    ownership,
+    placement,
+    wrong_placement,
+    zone_of,
+    zoning,
+)
+from ansible.module_utils.cockroachdb_values import same
+
+DOCUMENTATION = r"""
+module: cockroachdb_database
+short_description: Bring cluster settings, Keystone's database, its user and its placement to what is asked
+description:
+  - Only what differs is changed. Afterwards everything is asked again, the session variables in a session of
+    Keystone's own user, and a difference is an error.
+options:
+  node: {type: dict, required: true, description: The node that is asked.}
+  keystone: {type: dict, required: true, description: 'database, user, zone (fields) and multi_region.'}
+  replicas: {type: int, required: true, description: Copies of each range.}
+  cluster_settings: {type: dict, default: {}, description: Cluster settings.}
+  session_settings: {type: dict, default: {}, description: Session variables of Keystone's user.}
+  license: {type: str, default: "", description: A licence key.}
+author: enos_crdb
+"""
+
+EXAMPLES = r"""
+- name: Make Keystone's database
+  cockroachdb_database:
+    node: {address: 10.0.0.1}
+    keystone: {database: keystone, user: keystone}
+    replicas: 3
+"""
+
+RETURN = r"""
+settings: {description: What the server says of everything that was asked., type: dict, returned: always}
+statements: {description: What was executed., type: list, returned: always}
+"""
+
+
+class Different(Exception):
+    """The server runs with something else than it was told."""
+
+
+def cluster_setting(node: Client, name: str) -> str:
+    shown: str = node.value(f"SHOW CLUSTER SETTING {name}")
+    return shown
+
+
+def role_defaults(node: Client, user: str) -> dict[str, str]:
+    rows = node.rows(f"SHOW DEFAULT SESSION VARIABLES FOR ROLE {user}")
+    return {row["session_variables"]: row["default_values"] for row in rows if row.get("default_values")}
+
+
+def session(node: Client, asked: dict[str, Any]) -> list[str]:
+    """Statements for the defaults of Keystone's user; withdrawn ones go."""
+    user, wanted = asked["keystone"]["user"], asked["session_settings"]
+    held = role_defaults(node, user)
+    if set(held) == set(wanted) and all(same(value, held[name]) for name, value in wanted.items()):
+        return []
+    settings = [f"ALTER ROLE {user} SET {name} = {literal(value)}" for name, value in wanted.items()]
+    return [f"ALTER ROLE {user} RESET ALL", *settings]
+
+
+def licence(node: Client, key: str) -> list[str]:
+    """Install the key, unless it is there; the statement, without the key."""
+    if not key or cluster_setting(node, "enterprise.license") == key:
+        return []
+    node.secret_sql(f"SET CLUSTER SETTING enterprise.license = {literal(key)}")
+    return ["SET CLUSTER SETTING enterprise.license"]
+
+
+def settings(node: Client, asked: dict[str, Any]) -> list[str]:
+    """Statements for the cluster settings that differ."""
+    return [
+        f"SET CLUSTER SETTING {name} = {literal(value)}"
+        for name, value in asked["cluster_settings"].items()
+        if not same(value, cluster_setting(node, name))
+    ]
+
+
+def converge(node: Client, asked: dict[str, Any]) -> list[str]:
+    """Change what differs, each kind after the one it needs; the statements that were executed."""
+    done = licence(node, asked["license"])
+    steps = (
+        lambda: settings(node, asked),
+        lambda: ownership(node, asked["keystone"]),
+        lambda: session(node, asked),
+        lambda: zoning(node, "RANGE default", {"num_replicas": str(asked["replicas"])}),
+        lambda: placement(node, asked["keystone"]),
+        lambda: zoning(node, f"DATABASE {asked['keystone']['database']}", asked["keystone"]["zone"]),
+    )
+    for step in steps:
+        statements = step()
+        if statements:
+            node.sql(*statements, timeout_s=600)
+        done += statements
+    return done
+
+
+def read_back(node: Client, asked: dict[str, Any]) -> dict[str, Any]:
+    """What the server says of everything that was asked. Raises `Different`."""
+    keystone = asked["keystone"]
+    cluster = {name: cluster_setting(node, name) for name in asked["cluster_settings"]}
+    live = {
+        name: node.value(f"SHOW {name}", user=keystone["user"], database=keystone["database"])
+        for name in asked["session_settings"]
+    }
+    wrong = [
+        f"{name} is {shown}, asked was {value}"
+        for values, answers in ((asked["cluster_settings"], cluster), (asked["session_settings"], live))
+        for name, value in values.items()
+        if not same(value, shown := answers[name])
+    ]
+    default = zone_of(node, "RANGE default").get("num_replicas", "")
+    if default != str(asked["replicas"]):
+        wrong.append(f"ranges have {default} replicas by default, asked were {asked['replicas']}")
+    wrong += wrong_placement(node, keystone)
+    if wrong:
+        raise Different("; ".join(wrong))
+    return {
+        **cluster,
+        **live,
+        "num_replicas": int(default),
+        "zone": zone_of(node, f"DATABASE {keystone['database']}"),
+        "owner": database(node, keystone["database"]).get("owner", ""),
+        "version": node.value("SELECT version()", user=keystone["user"], database=keystone["database"]),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "node": NODE,
+            "keystone": OWNER,
+            "replicas": {"type": "int", "required": True},
+            "cluster_settings": {"type": "dict", "default": {}},
+            "session_settings": {"type": "dict", "default": {}},
+            "license": {"type": "str", "default": "", "no_log": True},
+        }
+    )
+    asked, node = module.params, client(module.params["node"])
+    try:
+        done = converge(node, asked)
+        found = read_back(node, asked)
+    except Refused as refusal:
+        said = str(refusal)
+        if asked["license"]:
+            said = said.replace(asked["license"], "********")
+        module.fail_json(msg=f"CockroachDB did not take what was asked of it: {said}")
+    except Different as difference:
+        module.fail_json(
+            msg=f"CockroachDB runs, but not with what was asked: {difference}. A name or a value that release "
+            "takes differently is the usual cause: see database.session_settings, cluster_settings and the placement."
+        )
+    module.exit_json(changed=bool(done), statements=done, settings=found)
+
+
+if __name__ == "__main__":
+    main()
