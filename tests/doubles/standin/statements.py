@@ -226,7 +226,7 @@ def _show_role(session: Session, match: re.Match[str]) -> Result:
     )
     kept = [text for (text,) in session.ask(query.format(f"'{match[1]}'")) if text]
     # The wire double keeps CockroachDB's own variables under a prefix.
-    pairs = [text.removeprefix("crdb.").partition("=")[::2] for text in kept]
+    pairs = [text.removeprefix("crdb.").lower().partition("=")[::2] for text in kept]
     columns = ("session_variables", "default_values", "database", "inherited_globally")
     return rows(columns, [[name, value, None, "f"] for name, value in pairs])
 
