@@ -43,7 +43,7 @@ class Plugin(CreateEnginePlugin):
     def engine_created(self, engine: Engine) -> None:
         if self._settings:
             _set_at_connect(engine, self._settings)
-        wire.listen(engine, pre_ping=self._pre_ping)
+        wire.listen(engine, autocommit=self._autocommit, pre_ping=self._pre_ping)
 
 
 def settings(drivername: str, query: Mapping[str, Any]) -> tuple[str, ...]:

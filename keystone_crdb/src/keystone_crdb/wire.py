@@ -27,10 +27,12 @@ def attached() -> bool:
     return bool(_listening)
 
 
-def listen(engine: Engine, *, pre_ping: bool) -> None:
-    """Count everything that `engine` sends; `pre_ping`: its pool pings a connection before handing it out."""
+def listen(engine: Engine, *, autocommit: bool, pre_ping: bool) -> None:
+    """Count everything that `engine` sends.
+
+    ``autocommit``: every statement is a transaction; ``pre_ping``: the pool tries a connection before handing it out.
+    """
     driver = _DRIVERS.get(engine.dialect.driver, Driver)()
-    autocommit = getattr(engine.dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
     _listening.append(engine.dialect.driver)
     _count_transactions(engine, driver)
     _count_statements(engine, driver, autocommit=autocommit)
