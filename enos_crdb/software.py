@@ -10,7 +10,15 @@ from enos_crdb import shipped
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
 
-INSTALLED_FROM = ("tasks/preflight.yml", "tasks/facts.yml", "tasks/install.yml", "defaults", "vars")
+INSTALLED_FROM = (
+    "tasks/preflight.yml",
+    "tasks/facts.yml",
+    "tasks/install.yml",
+    "defaults",
+    "vars",
+    "library",
+    "module_utils",
+)
 """The parts of an Ansible role that decide what its installation leaves on a host."""
 
 SHARED = ("virtualenv",)
