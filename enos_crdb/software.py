@@ -68,5 +68,9 @@ def _sources(role: Path) -> list[Path]:
     found: list[Path] = []
     for part in INSTALLED_FROM:
         path = role / part
-        found += [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+        found += (
+            [path]
+            if path.is_file()
+            else [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix != ".pyc"]
+        )
     return found
