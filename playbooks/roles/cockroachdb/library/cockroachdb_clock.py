@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import os
+import platform
+import re
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
@@ -37,7 +39,7 @@ machine: {description: Identity of the running kernel., type: str, returned: alw
 """
 
 SNIPPET = "/etc/chrony/conf.d/enos_crdb.conf"
-BOOT = "/proc/sys/kernel/random/boot_id"
+BOOTED = re.compile(r"(?m)^(?:btime|MemTotal:) .*$")
 
 
 def read(path: str) -> str:
@@ -68,6 +70,12 @@ def offset_ms(tracking: str) -> float | None:
 def tracking() -> float | None:
     status, text = said("chronyc", "-n", "-c", "tracking")
     return offset_ms(text) if status == 0 else None
+
+
+def kernel() -> str:
+    """Which running kernel this is, the same in all its containers (each has a ``boot_id`` of its own)."""
+    marks = BOOTED.findall(read("/proc/stat") + read("/proc/meminfo"))
+    return " ".join([platform.release(), *(" ".join(mark.split()) for mark in marks)])
 
 
 def steer(follow: str, clients: str) -> bool:
@@ -124,7 +132,7 @@ def main() -> None:
         }
     )
     asked = module.params
-    machine = read(BOOT).strip()
+    machine = kernel()
     contained = said("systemd-detect-virt", "--container", "--quiet")[0] == 0
     changed = False if contained else steer(asked["follow"], asked["clients"])
     found = tracking()

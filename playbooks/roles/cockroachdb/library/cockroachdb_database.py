@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -52,9 +53,10 @@ class Different(Exception):
     """The server runs with something else than it was told."""
 
 
-def cluster_setting(node: Client, name: str) -> str:
-    shown: str = node.value(f"SHOW CLUSTER SETTING {name}")
-    return shown
+def cluster_settings(node: Client, names: Iterable[str]) -> dict[str, str]:
+    names = list(names)
+    shown = node.values([f"SHOW CLUSTER SETTING {name}" for name in names])
+    return {name: shown[index] for index, name in enumerate(names)}
 
 
 def role_defaults(node: Client, user: str) -> dict[str, str]:
@@ -74,7 +76,7 @@ def session(node: Client, asked: dict[str, Any]) -> list[str]:
 
 def licence(node: Client, key: str) -> list[str]:
     """Install the key, unless it is there; the statement, without the key."""
-    if not key or cluster_setting(node, "enterprise.license") == key:
+    if not key or cluster_settings(node, ["enterprise.license"])["enterprise.license"] == key:
         return []
     node.secret_sql(f"SET CLUSTER SETTING enterprise.license = {literal(key)}")
     return ["SET CLUSTER SETTING enterprise.license"]
@@ -82,10 +84,11 @@ def licence(node: Client, key: str) -> list[str]:
 
 def settings(node: Client, asked: dict[str, Any]) -> list[str]:
     """Statements for the cluster settings that differ."""
+    held = cluster_settings(node, asked["cluster_settings"])
     return [
         f"SET CLUSTER SETTING {name} = {literal(value)}"
         for name, value in asked["cluster_settings"].items()
-        if not same(value, cluster_setting(node, name))
+        if not same(value, held[name])
     ]
 
 
@@ -111,16 +114,17 @@ def converge(node: Client, asked: dict[str, Any]) -> list[str]:
 def read_back(node: Client, asked: dict[str, Any]) -> dict[str, Any]:
     """What the server says of everything that was asked. Raises `Different`."""
     keystone = asked["keystone"]
-    cluster = {name: cluster_setting(node, name) for name in asked["cluster_settings"]}
-    live = {
-        name: node.value(f"SHOW {name}", user=keystone["user"], database=keystone["database"])
-        for name in asked["session_settings"]
-    }
+    cluster = cluster_settings(node, asked["cluster_settings"])
+    login = {"user": keystone["user"], "database": keystone["database"]}
+    version, *shown = node.values(
+        ["SELECT version()", *(f"SHOW {name}" for name in asked["session_settings"])], **login
+    )
+    live = {name: shown[index] for index, name in enumerate(asked["session_settings"])}
     wrong = [
-        f"{name} is {shown}, asked was {value}"
+        f"{name} is {answers[name]}, asked was {value}"
         for values, answers in ((asked["cluster_settings"], cluster), (asked["session_settings"], live))
         for name, value in values.items()
-        if not same(value, shown := answers[name])
+        if not same(value, answers[name])
     ]
     default = zone_of(node, "RANGE default").get("num_replicas", "")
     if default != str(asked["replicas"]):
@@ -134,7 +138,7 @@ def read_back(node: Client, asked: dict[str, Any]) -> dict[str, Any]:
         "num_replicas": int(default),
         "zone": zone_of(node, f"DATABASE {keystone['database']}"),
         "owner": database(node, keystone["database"]).get("owner", ""),
-        "version": node.value("SELECT version()", user=keystone["user"], database=keystone["database"]),
+        "version": version,
     }
 
 
