@@ -116,7 +116,8 @@ class Double:
 
         ``messages``: queries by group (statements, begins, commits, rollbacks, pings, batches), and sessions, cancels,
         autocommits, rewritten and answered ones, genuine_retries (40001 of PostgreSQL itself). ``injected`` by
-        fault, ``spared`` by READ COMMITTED, ``refused`` by rule, ``lost``: the backend ended in a COMMIT, or elsewhere.
+        fault, ``spared`` by READ COMMITTED, ``refused`` by rule, ``lost``: sessions whose
+        backend ended, by what the client had asked last: COMMIT of a transaction, or anything else.
         """
         with self._lock:
             groups = ("messages", "injected", "spared", "refused", "lost")

@@ -14,7 +14,7 @@ from .faults import AT_COMMIT, AT_PING, AT_READ, AT_WRITE, Injector
 from .messages import ConnectionEnded, Wire
 from .rewriting import NAMESPACE, autocommit_before_ddl, rewrite, startup_options, variable_refusal
 from .rules import SCHEMA_CHANGE_UNDER_READ_COMMITTED, Refusal, refusal
-from .statements import ENDINGS, SCHEMA_CHANGES, WRITES, Statement, split
+from .statements import SCHEMA_CHANGES, WRITES, Statement, split
 from .versions import POSTGRESQL_VERSION, READ_COMMITTED_IS_ENABLED, Version
 
 IDLE, IN_TRANSACTION, FAILED = b"I", b"T", b"E"
@@ -178,16 +178,30 @@ class Session:
             self._writes = ""
 
     def _wait(self) -> None:
-        """Until the client says something; what the backend says meanwhile (its end, mostly) is passed on."""
+        """Until the client says something; what the backend says meanwhile is passed on."""
         while not self.client.buffered():
             poll = select.poll()
             poll.register(self.client.socket, select.POLLIN)
             poll.register(self._backend.socket, select.POLLIN)
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._backend.socket.fileno() in ready:
-                self.client.send(messages.message(*self._translated(*self._backend.read())))
+                try:
+                    self.client.send(messages.message(*self._translated(*self._backend.read())))
+                except ConnectionEnded:
+                    self._learn_of_the_loss()
+                    raise
             elif ready:
                 return
+
+    def _learn_of_the_loss(self) -> None:
+        """The backend ended while nothing was under way. A client notices with its next message: which is it?"""
+        kind, body = self.client.read()
+        statements = split(body[:-1].decode()) if kind == b"Q" else []
+        self._lost(bool(statements) and statements[0].verb in {"commit", "end"} and self._status == IN_TRANSACTION)
+
+    def _lost(self, committing: bool) -> None:
+        self._double.count("lost", "in_commit" if committing else "elsewhere")
+        self._double.log(self.number, event="backend lost", committing=committing)
 
     def _statement(self, statement: Statement) -> None:
         self._verb = statement.verb
@@ -195,7 +209,7 @@ class Session:
         self._double.log(self.number, sql=statement.words, status=self._status.decode())
         if self._status == FAILED or self._answered(statement):
             if self._status == FAILED:
-                self._forward(statement.sql, ends=statement.verb in ENDINGS)
+                self._forward(statement.sql)
             return
         problem = self._problem(statement)
         if problem is not None:
@@ -208,7 +222,7 @@ class Session:
             if statement.verb in WRITES:
                 self._writes = statement.shape
             sql = rewrite(statement, self._double.version, self._exists)
-            self._forward(sql, ends=statement.verb in ENDINGS, changed=sql != statement.sql)
+            self._forward(sql, changed=sql != statement.sql)
 
     def _batch(self, statements: list[Statement]) -> None:
         """Several statements (or none) in one message: judged one by one, executed together, no faults."""
@@ -356,20 +370,16 @@ class Session:
                 self._status = body
                 return failure
 
-    def _forward(self, sql: str, *, ends: bool = False, changed: bool = False) -> None:
+    def _forward(self, sql: str, *, changed: bool = False) -> None:
         """Let the backend execute `sql` and pass its answer on."""
         if changed:
             self._double.count("messages", "rewritten")
-        committing = ends and self._verb in {"commit", "end"} and self._status == IN_TRANSACTION and bool(self._writes)
+        committing = self._verb in {"commit", "end"} and self._status == IN_TRANSACTION
         try:
             self._backend.send(messages.query(sql))
             self._relay()
         except ConnectionEnded:
-            if committing:
-                self._double.count("lost", "in_commit")
-            else:
-                self._double.count("lost", "elsewhere")
-            self._double.log(self.number, event="backend lost", committing=committing)
+            self._lost(committing)
             raise
 
     def _relay(self) -> None:

@@ -20,7 +20,6 @@ _LISTS = re.compile(r"\(\s*\?(?:\s*,\s*\?)+\s*\)")
 
 WRITES = frozenset({"insert", "update", "delete", "upsert"})
 SCHEMA_CHANGES = frozenset({"create", "alter", "drop", "truncate", "comment"})
-ENDINGS = frozenset({"commit", "end", "rollback", "abort"})
 
 
 @dataclass(frozen=True)
