@@ -41,6 +41,23 @@ class Answer:
     request: str
 
 
+class OfThisThread:
+    """An attribute with a value for each thread.
+
+    Keystone (28 to 30) keeps the token it has validated in its middleware, of which all threads share one instance:
+    two requests at once may get each other's roles. That is its own fault, on every database, and hides the others.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        return getattr(self._local, "value", None)
+
+    def __set__(self, instance: object, value: Any) -> None:
+        self._local.value = value
+
+
 class Record:
     """What was seen, by all threads."""
 
@@ -509,7 +526,9 @@ def main() -> None:
     os.environ["OS_KEYSTONE_CONFIG_FILES"] = options.configuration
     sys.argv = sys.argv[:1]
     from keystone.server import wsgi
+    from keystone.server.flask.request_processing.middleware import auth_context
 
+    auth_context.AuthContextMiddleware.token = OfThisThread()
     print(json.dumps(drive(wsgi.initialize_public_application(), options)), flush=True)
 
 
