@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import keystone, locks, shipped
+from enos_crdb import keystone, locks, shipped, software
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
 from enos_crdb.keystone import Wheels
@@ -75,7 +75,11 @@ def host_variables(
 
 def _common(configuration: Configuration) -> dict[str, Any]:
     backend = BACKENDS[configuration.database.backend]
-    return {"database_role": backend.ansible_role, "database_exports": backend.exports}
+    return {
+        "database_role": backend.ansible_role,
+        "database_exports": backend.exports,
+        "database_proxied": software.proxied(configuration),
+    }
 
 
 def credentials(resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from enos_crdb import shipped
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
+from enos_crdb.config.cockroachdb import CockroachDB
 
 INSTALLED_FROM = (
     "tasks/preflight.yml",
@@ -34,7 +35,14 @@ def ansible_roles(configuration: Configuration, roles: tuple[str, ...]) -> tuple
         wanted += ["memcached", "keystone"]
     if "rally" in roles:
         wanted += ["rally"]
+        if proxied(configuration):
+            wanted += ["haproxy"]
     return tuple(wanted)
+
+
+def proxied(configuration: Configuration) -> bool:
+    """Whether Keystone reaches the database through haproxy on the hosts of role ``rally``."""
+    return isinstance(configuration.database, CockroachDB) and configuration.database.haproxy
 
 
 def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple[Path, ...], suite: str) -> str:
