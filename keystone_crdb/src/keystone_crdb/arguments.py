@@ -32,17 +32,17 @@ class Snapshot:
     def _hold(self, value: Any) -> None:
         if _is_hints(value):
             value = vars(value)
-        if isinstance(value, (tuple, frozenset)):
-            inner: Iterable[Any] = value
-        elif isinstance(value, (dict, list, set)) and id(value) not in self._held:
-            content = list(value) if isinstance(value, list) else value.copy()
-            self._held[id(value)] = (value, content)
-            inner = content.values() if isinstance(value, dict) else content
-        else:
+        if isinstance(value, (dict, list, set)):
+            if id(value) in self._held:
+                return
+            self._held[id(value)] = (value, value.copy())
+        elif not isinstance(value, (tuple, frozenset)):
             return
-        for item in inner:
+        for item in value.values() if isinstance(value, dict) else value:
             self._hold(item)
 
 
 def _is_hints(value: Any) -> bool:
-    return any(f"{kind.__module__}.{kind.__name__}" == "keystone.common.driver_hints.Hints" for kind in type(value).__mro__)
+    return any(
+        f"{kind.__module__}.{kind.__name__}" == "keystone.common.driver_hints.Hints" for kind in type(value).__mro__
+    )

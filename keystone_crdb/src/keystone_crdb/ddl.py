@@ -8,7 +8,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import DropConstraint, UniqueConstraint
 
 
-@compiles(DropConstraint, "cockroachdb")  # type: ignore[misc]  # untyped decorator
+@compiles(DropConstraint, "cockroachdb")
 def drop_constraint(element: DropConstraint, compiler: Any, **options: Any) -> str:
     """A unique constraint is dropped with its index, which every version can.
 
@@ -20,4 +20,6 @@ def drop_constraint(element: DropConstraint, compiler: Any, **options: Any) -> s
         return str(compiler.visit_drop_constraint(element, **options))
     prepare = compiler.preparer
     exists = "IF EXISTS " if element.if_exists else ""
-    return f"DROP INDEX {exists}{prepare.format_table(constraint.table)}@{prepare.format_constraint(constraint)} CASCADE"
+    return (
+        f"DROP INDEX {exists}{prepare.format_table(constraint.table)}@{prepare.format_constraint(constraint)} CASCADE"
+    )

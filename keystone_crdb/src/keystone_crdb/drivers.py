@@ -36,13 +36,15 @@ def driver(group: str) -> type:
     found = tuple(entry_points(group=namespace, name="sql"))
     if not found:
         raise ImportError(
-            f"Keystone {version('keystone')} has no SQL driver in {namespace}, which keystone_crdb wraps for [{group}]. "
+            f"Keystone {version('keystone')} has no SQL driver in {namespace}, which is wrapped for [{group}]. "
             "This release of Keystone is not one that keystone_crdb supports."
         )
     try:
         stock = found[0].load()
     except ImportError as error:
-        raise ImportError(f"Keystone's SQL driver for [{group}], {found[0].value}, cannot be imported: {error}") from error
+        raise ImportError(
+            f"Keystone's SQL driver for [{group}], {found[0].value}, cannot be imported: {error}"
+        ) from error
     return retrying(stock, group)
 
 
@@ -82,5 +84,6 @@ def without_inner_retry(function: Any) -> Any:
     cells = tuple(CellType(bare) if cell.cell_contents is inner else cell for cell in function.__closure__)
     copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, cells)
     copy.__kwdefaults__ = function.__kwdefaults__
-    functools.update_wrapper(copy, function).__wrapped__ = bare  # type: ignore[attr-defined]
+    functools.update_wrapper(copy, function)
+    vars(copy)["__wrapped__"] = bare
     return copy

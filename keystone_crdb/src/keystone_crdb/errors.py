@@ -16,14 +16,14 @@ from oslo_db.sqlalchemy import exc_filters
 from sqlalchemy import exc
 
 
-class TransactionConflict(exception.DBDeadlock):  # type: ignore[misc]  # untyped base
+class TransactionConflict(exception.DBDeadlock):
     """The database undid the transaction in favour of another one: repeating all of it is right.
 
     A DBDeadlock, so that whoever handles those (five methods of Keystone's own drivers) handles this.
     """
 
 
-class AmbiguousResult(exception.DBError):  # type: ignore[misc]  # untyped base
+class AmbiguousResult(exception.DBError):
     """CockroachDB does not know whether the transaction was committed (SQLSTATE 40003): never to be repeated."""
 
 
@@ -33,8 +33,8 @@ def sqlstate(error: exc.DBAPIError) -> str | None:
     return code
 
 
-@exc_filters.filters("cockroachdb", exc.DBAPIError, ".*")  # type: ignore[misc]  # untyped decorator
-@exc_filters.filters("postgresql", exc.DBAPIError, ".*")  # type: ignore[misc]
+@exc_filters.filters("cockroachdb", exc.DBAPIError, ".*")
+@exc_filters.filters("postgresql", exc.DBAPIError, ".*")
 def _postgresql(error: exc.DBAPIError, match: Any, engine_name: str, is_disconnect: bool) -> None:
     """Raise what fits; returning lets oslo.db try its next filter."""
     code = sqlstate(error) or ""
@@ -45,7 +45,7 @@ def _postgresql(error: exc.DBAPIError, match: Any, engine_name: str, is_disconne
         raise exception.DBConnectionError(error)
 
 
-@exc_filters.filters("mysql", exc.DBAPIError, ".*")  # type: ignore[misc]
+@exc_filters.filters("mysql", exc.DBAPIError, ".*")
 def _mysql(error: exc.DBAPIError, match: Any, engine_name: str, is_disconnect: bool) -> None:
     """By number: oslo.db's own filters look for words that Galera varies."""
     number = error.orig.args[0] if error.orig is not None and error.orig.args else None
@@ -64,14 +64,14 @@ def _duplicate(error: exc.DBAPIError) -> Exception:
     found = re.search(r"Key \((?P<columns>.+?)\)=\((?P<value>.*)\) already exists", str(error.orig), re.DOTALL)
     if found is None:
         constraint = _diagnostic(error, "constraint_name")
-        return exception.DBDuplicateEntry([constraint] if constraint else [], error)  # type: ignore[no-any-return]
+        return exception.DBDuplicateEntry([constraint] if constraint else [], error)
     columns = [column.strip(' "') for column in found["columns"].split(",")]
-    return exception.DBDuplicateEntry(columns, error, found["value"])  # type: ignore[no-any-return]
+    return exception.DBDuplicateEntry(columns, error, found["value"])
 
 
 def _reference(error: exc.DBAPIError) -> Exception:
     key = re.search(r"Key \((?P<key>.+?)\)=\(.*?\) .* table \"(?P<table>[^\"]+)\"", str(error.orig), re.DOTALL)
-    return exception.DBReferenceError(  # type: ignore[no-any-return]
+    return exception.DBReferenceError(
         _diagnostic(error, "table_name"),
         _diagnostic(error, "constraint_name"),
         key["key"] if key else None,
@@ -81,9 +81,7 @@ def _reference(error: exc.DBAPIError) -> Exception:
 
 
 def _check(error: exc.DBAPIError) -> Exception:
-    return exception.DBConstraintError(  # type: ignore[no-any-return]
-        _diagnostic(error, "table_name"), _diagnostic(error, "constraint_name"), error
-    )
+    return exception.DBConstraintError(_diagnostic(error, "table_name"), _diagnostic(error, "constraint_name"), error)
 
 
 _BY_SQLSTATE: Mapping[str, Callable[[exc.DBAPIError], Exception]] = {

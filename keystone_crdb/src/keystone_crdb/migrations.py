@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from keystone.common import sql
 from keystone.common.sql import upgrades
-from oslo_config.cfg import ConfigFilesNotFoundError, ConfigFileParseError
+from oslo_config.cfg import ConfigFileParseError, ConfigFilesNotFoundError
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -131,8 +131,8 @@ def _refuse_tables(engine: sqlalchemy.Engine) -> None:
     tables = sqlalchemy.inspect(engine).get_table_names()
     if tables:
         raise NotRun(
-            f"The database {engine.url.database!r} has {len(tables)} tables ({tables[0]}, …): migrations are tried on an "
-            "empty one only, because one that fails may leave a schema that Keystone cannot use. Create another database."
+            f"The database {engine.url.database!r} has {len(tables)} tables ({tables[0]}, …). Migrations are tried on "
+            "an empty one only: one that fails may leave a schema that Keystone cannot use. Create another database."
         )
 
 

@@ -34,6 +34,4 @@ def limits(configuration: cfg.ConfigOpts) -> Limits:
     """The options as they are set in `configuration`, which learns about them when it has not."""
     configuration.register_opts(OPTIONS, group=GROUP)
     section = configuration[GROUP]
-    return Limits(
-        max_replays=section.max_replays, base_delay_s=section.base_delay_s, max_delay_s=section.max_delay_s
-    )
+    return Limits(max_replays=section.max_replays, base_delay_s=section.base_delay_s, max_delay_s=section.max_delay_s)

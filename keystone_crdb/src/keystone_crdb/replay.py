@@ -38,8 +38,6 @@ def replaying(function: Callable[..., Any], operation: str, limits: Callable[[],
             return function(*args, **kwargs)
         with scope.entered(operation):
             counters.add(operation, "calls")
-            if scope.transactions:
-                return function(*args, **kwargs)
             return _repeat(functools.partial(function, *args, **kwargs), operation, limits)
 
     return call
@@ -55,13 +53,14 @@ def pause_s(attempt: int, limits: Limits) -> float:
 
 def _repeat(function: functools.partial[Any], operation: str, limits: Callable[[], Limits]) -> Any:
     before = Snapshot((*function.args, *function.keywords.values()))
+    owner = not scope.transactions
     attempt = 0
     while True:
         scope.commit_sent = False
         try:
             return _evaluated(function())
         except (exception.DBDeadlock, exception.DBConnectionError, StaleDataError, AmbiguousResult) as error:
-            reason = _reason(error)
+            reason = _reason(error) if owner else None
             if reason is None or attempt >= limits().max_replays:
                 counters.add(operation, "gave_up")
                 LOG.warning("%s failed after %d repetitions: %s", operation, attempt, type(error).__name__)

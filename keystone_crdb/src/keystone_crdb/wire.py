@@ -103,7 +103,7 @@ def _count_transactions(engine: Engine, driver: Driver) -> None:
 
 def _count_statements(engine: Engine, driver: Driver, *, autocommit: bool) -> None:
     @event.listens_for(engine, "before_cursor_execute")
-    def _statement(
+    def _statement(  # noqa: PLR0917  # what SQLAlchemy passes
         connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
     ) -> None:
         if driver.begins(connection.connection.dbapi_connection):

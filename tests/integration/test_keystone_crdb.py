@@ -1,0 +1,61 @@
+"""keystone_crdb's own tests, with the Python and the Keystone of every release; and a real database under it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from enos_crdb.command import SubprocessRunner
+from tests.keystone import RELEASES, Keystone, PostgreSQL, environment, missing_postgresql
+
+pytestmark = pytest.mark.keystone
+
+TESTS = Path(__file__).resolve().parents[2] / "keystone_crdb" / "tests"
+
+
+@pytest.fixture(scope="module")
+def pytest_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with pytest and nothing else of this environment, for another Python of the same version."""
+    directory = tmp_path_factory.mktemp("pytest")
+    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "pygments", "packaging", "exceptiongroup", "tomli"):
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin is not None:
+            source = Path(found.origin)
+            source = source.parent if source.name == "__init__.py" else source
+            (directory / source.name).symlink_to(source)
+    return directory
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_packages_own_tests_pass(release: str, pytest_alone: Path) -> None:
+    command = [str(environment(release)), "-W", "ignore", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
+    added = {"PYTHONPATH": str(pytest_alone), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = SubprocessRunner().run(command, cwd=TESTS, env=added, timeout_s=300, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    (passed,) = re.findall(r"(\d+) passed", done.stdout)
+    assert int(passed) > 150
+    assert "skipped" not in done.stdout
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    if reason := missing_postgresql():
+        pytest.skip(reason)
+    # Not in pytest's own directory, which the server's account may not enter.
+    with PostgreSQL(Path("/var/tmp") / tmp_path_factory.mktemp("postgresql").name) as running:
+        yield running
+
+
+def test_migrations_one_by_one_make_the_schema_that_db_sync_makes(server: PostgreSQL, tmp_path: Path) -> None:
+    python = environment(RELEASES[-1])
+    for name in ("together", "alone"):
+        keystone = Keystone(directory=tmp_path / name, python=python, url=server.create(name))
+        if name == "together":
+            keystone.db_sync().check()
+        else:
+            keystone.package("migrations", f"--config-file={keystone.configuration}").check()
+    assert server.schema("alone") == server.schema("together")
