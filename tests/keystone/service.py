@@ -150,7 +150,7 @@ class Keystone:
         timeout_s: float = 600,
         environment: Mapping[str, str] | None = None,
     ) -> Drive:
-        """Make some 55 requests per round and thread, and check every answer.
+        """Make some 85 requests per round and thread (and 45 more in the first round), and check every answer.
 
         Names derive from `seed`: use another one for a second drive on the same database.
         """

@@ -1,0 +1,1 @@
+"""What this project believes of CockroachDB, tried on a real server: ``invoke cockroach --binary PATH``."""
