@@ -16,8 +16,8 @@ import pytest
 from enos_crdb.command import SubprocessRunner
 from tests.cockroach import verdicts
 from tests.cockroach.server import Cluster, Node, describe, single_node, three_nodes
-from tests.cockroach.verdicts import Executable, Outcome
-from tests.keystone import RELEASES, Ended, Keystone, environment
+from tests.cockroach.verdicts import Executable, Finding, Outcome
+from tests.keystone import RELEASES, Drive, Ended, Keystone, environment
 
 VARIABLE = "ENOS_CRDB_COCKROACH"
 REPORT = "ENOS_CRDB_COCKROACH_REPORT"
@@ -28,11 +28,9 @@ OUTCOMES = pytest.StashKey[list[Outcome]]()
 EXECUTABLE = pytest.StashKey[Executable]()
 SEEN = pytest.StashKey[list[str]]()
 
+ELSEWHERE = "not about this release: "
+
 Steps = Callable[..., list[dict[str, Any]]]
-
-
-class Elsewhere(pytest.skip.Exception):
-    """The assumption is not about this release."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,17 +51,17 @@ def pytest_runtest_makereport(
 
 
 def _outcome(assumption: str, item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> Outcome:
-    told = "; ".join(item.stash.get(SEEN, []))
+    notes: list[str] = item.stash.get(SEEN, [])
+    told = "; ".join(notes)
     error = call.excinfo.value if call.excinfo else None
     if error is None:
         kind = "passed"
-    elif isinstance(error, Elsewhere):
-        kind, told = "elsewhere", str(error)
-    elif isinstance(error, pytest.skip.Exception):
-        kind, told = "skipped", str(error)
+    elif report.skipped:
+        kind, told = "elsewhere" if str(error).startswith(ELSEWHERE) else "skipped", str(error)
     else:
         kind = "failed" if isinstance(error, AssertionError) and report.when == "call" else "broken"
-        first = f"{'' if kind == 'failed' else type(error).__name__ + ': '}{error}".strip()[:500]
+        first = (str(error).strip().splitlines() or [""])[0][:400]
+        first = first if kind == "failed" else f"{type(error).__name__}: {first}"
         told = "; ".join(filter(None, (told, first)))
     test = item.nodeid.rsplit("/", 1)[-1]
     return Outcome(assumption=assumption, test=test, kind=kind, seen=told, seconds=report.duration)
@@ -73,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if EXECUTABLE not in config.stash:
         return
     executable = config.stash[EXECUTABLE]
-    findings = verdicts.judge(config.stash[OUTCOMES], executable)
+    findings = _findings(config)
     terminalreporter.write_line("")
     terminalreporter.write(verdicts.render(findings, executable))
     report = Path(os.environ.get(REPORT, "cockroach-verdict.json"))
@@ -85,8 +83,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if EXECUTABLE in config.stash and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        findings = verdicts.judge(config.stash[OUTCOMES], config.stash[EXECUTABLE])
-        session.exitstatus = verdicts.exit_status(findings)
+        session.exitstatus = verdicts.exit_status(_findings(config))
+
+
+def _findings(config: pytest.Config) -> tuple[Finding, ...]:
+    outcomes: list[Outcome] = config.stash[OUTCOMES]
+    return verdicts.judge(outcomes, config.stash[EXECUTABLE])
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +116,7 @@ def only_from(line: tuple[int, int]) -> Callable[[int, int], None]:
 
     def check(major: int, minor: int) -> None:
         if line < (major, minor):
-            raise Elsewhere(f"it is about releases from v{major}.{minor}, this is v{line[0]}.{line[1]}")
+            pytest.skip(f"{ELSEWHERE}it is about releases from v{major}.{minor}, this is v{line[0]}.{line[1]}")
 
     return check
 
@@ -144,6 +146,13 @@ def single(executable: Executable, scratch: Path) -> Iterator[Node]:
 
 
 @pytest.fixture(scope="session")
+def probing(single: Node) -> Node:
+    """The same, with an empty database `probe`."""
+    single.client.sql("CREATE DATABASE IF NOT EXISTS probe")
+    return single
+
+
+@pytest.fixture(scope="session")
 def cluster(executable: Executable, scratch: Path) -> Iterator[Cluster]:
     """Three nodes with certificates; Keystone's user and database exist."""
     (scratch / "cluster").mkdir()
@@ -170,6 +179,7 @@ class Keystones:
         self.directory = directory
         self.line = line
         self._made: dict[str, tuple[Keystone, Ended]] = {}
+        self._driven: dict[str, Drive] = {}
 
     def empty(self, name: str, release: str, **options: Any) -> Keystone:
         """A Keystone on a new empty database."""
@@ -197,6 +207,12 @@ class Keystones:
             raise RuntimeError(f"there is no Keystone to ask: {ended.errors[-800:]}")
         return keystone
 
+    def drive(self, release: str) -> Drive:
+        """What one client saw of it."""
+        if release not in self._driven:
+            self._driven[release] = self.ready(release).drive(seed=1)
+        return self._driven[release]
+
 
 def schema_parameters(line: tuple[int, int]) -> dict[str, str]:
     """What the backend adds to db_sync's connection."""
@@ -221,13 +237,12 @@ def probe() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def ask(single: Node) -> Steps:
+def ask(probing: Node) -> Steps:
     """Ask through psycopg2: ``ask("a", "BEGIN", "b", "SELECT 1", ...)``, sessions and statements in turn."""
 
     def steps(*words: str, database: str = "probe") -> list[dict[str, Any]]:
-        url = f"postgresql://root@127.0.0.1:{single.port}/{database}?sslmode=disable"
+        url = f"postgresql://root@127.0.0.1:{probing.port}/{database}?sslmode=disable"
         listed = [{"session": words[n], "url": url, "sql": words[n + 1]} for n in range(0, len(words), 2)]
         return list(_probe("sql", input=json.dumps(listed)))
 
-    single.client.sql("CREATE DATABASE IF NOT EXISTS probe")
     return steps

@@ -1,7 +1,7 @@
 """Ask a server in the way Keystone does, with Keystone's Python; prints one JSON value.
 
-``probe.py sql``: standard input is a list of steps ``{"session": name, "url": libpq's, "sql": text}``; a session is opened by its
-first step. ``probe.py reflect URL TABLE`` and ``probe.py engine URL STATEMENT...`` go through SQLAlchemy.
+``probe.py sql``: standard input is a list of steps ``{"session": name, "url": libpq's, "sql": text}``; a session is
+opened by its first step. ``probe.py reflect URL TABLE`` and ``probe.py engine URL STATEMENT...`` go through SQLAlchemy.
 """
 
 from __future__ import annotations

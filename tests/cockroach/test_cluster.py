@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def _locks_tables(client: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def keystone(cluster: Cluster, scratch: Path, line: tuple[int, int]) -> Iterator[Keystone]:
+def keystone(cluster: Cluster, scratch: Path, line: tuple[int, int]) -> Keystone:
     """Keystone on the first node, with TLS."""
     made = Keystone(
         directory=scratch / "secure-keystone",
@@ -161,7 +161,7 @@ def keystone(cluster: Cluster, scratch: Path, line: tuple[int, int]) -> Iterator
     for ended in (made.db_sync(), made.bootstrap()):
         if ended.status:
             raise RuntimeError(f"there is no Keystone to ask: {ended.errors[-800:]}")
-    yield made
+    return made
 
 
 @decides("keystone-with-tls")

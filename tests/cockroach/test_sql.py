@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -139,7 +140,7 @@ def test_a_missing_parent_names_its_constraint(ask: Steps, saw: Saw) -> None:
 
 
 @decides("42P01")
-def test_what_is_missing_has_postgresqls_codes(ask: Steps, single: Node, saw: Saw) -> None:
+def test_what_is_missing_has_postgresqls_codes(ask: Steps, saw: Saw) -> None:
     table, variable = ask("a", "SELECT * FROM nothing_like_it", "a", "SET no_such_variable_of_ours = 1")
     database = ask("a", "SELECT * FROM t", database="no_such_database")[0]
     for answer in (table, variable, database):
@@ -182,18 +183,17 @@ def test_a_read_must_be_retried(ask: Steps, saw: Saw) -> None:
 
 @decides("read-committed-level")
 def test_the_plugin_asks_for_read_committed(
-    single: Node, ask: Steps, probe: Callable[..., Any], line: Line, only_from: Callable[[int, int], None], saw: Saw
+    probing: Node, probe: Callable[..., Any], only_from: Callable[[int, int], None], saw: Saw
 ) -> None:
     only_from(24, 1)
-    ask("a", "SELECT 1")
-    url = single.url("probe", user="root") + "&plugin=keystone_crdb&crdb_isolation=READ_COMMITTED"
+    url = probing.url("probe", user="root") + "&plugin=keystone_crdb&crdb_isolation=READ_COMMITTED"
     level, setting = probe("engine", url, "SHOW transaction_isolation", "SHOW default_transaction_isolation")
     saw(f"transaction_isolation {level}, default {setting}")
     assert (level, setting) == ("read committed", "read committed")
 
 
 @decides("session-settings")
-def test_session_settings_are_what_is_shown(single: Node, ask: Steps, probe: Callable[..., Any], saw: Saw) -> None:
+def test_session_settings_are_what_is_shown(probing: Node, ask: Steps, probe: Callable[..., Any], saw: Saw) -> None:
     answers = ask(
         "a", "CREATE USER IF NOT EXISTS settled",
         "a", "ALTER ROLE settled SET default_transaction_isolation = 'read committed'",
@@ -202,7 +202,9 @@ def test_session_settings_are_what_is_shown(single: Node, ask: Steps, probe: Cal
     )  # fmt: skip
     _well(answers)
     saw(str(answers[3]["rows"]))
-    url = single.url("probe", user="settled") + "&plugin=keystone_crdb&crdb_set_idle_in_transaction_session_timeout=88s"
+    url = (
+        probing.url("probe", user="settled") + "&plugin=keystone_crdb&crdb_set_idle_in_transaction_session_timeout=88s"
+    )
     shown = probe("engine", url, "SHOW statement_timeout", "SHOW idle_in_transaction_session_timeout")
     saw(str(shown))
     assert [_seconds(value) for value in shown] == [77, 88]
@@ -241,8 +243,6 @@ def test_a_stopped_server_is_a_lost_connection(
         # The statement is running when the server ends.
         killer = subprocess.Popen(["sh", "-c", f"sleep 2; kill -{how.value} {node.process.pid}"])  # type: ignore[union-attr]
         sleep = {"session": "a", "url": url, "sql": "SELECT pg_sleep(60)"}
-        import json
-
         lost, refused = probe("sql", input=json.dumps([sleep, {**sleep, "session": "b", "sql": "SELECT 1"}]))
         killer.wait()
     for answer in (lost, refused):

@@ -63,7 +63,7 @@ class Executable:
 
 
 def judge(outcomes: Iterable[Outcome], executable: Executable) -> tuple[Finding, ...]:
-    """A finding for each assumption, in their order. An executable that is not CockroachDB's confirms and refutes nothing."""
+    """A finding for each assumption, in their order. What is not CockroachDB confirms and refutes nothing."""
     by_id: dict[str, list[Outcome]] = {assumption.id: [] for assumption in ASSUMPTIONS}
     for outcome in outcomes:
         by_id[outcome.assumption].append(outcome)
