@@ -147,7 +147,15 @@ def verify(database: Database, rows: dict[str, int]) -> None:
         raise Stale("; ".join(wrong[:5]))
 
 
-def by_rows(database: Database, rows: dict[str, int]) -> None:
+def disconnect(database: Database, user: str) -> None:
+    """End the sessions of Keystone, which connects again: a transaction left open would hold every schema change up."""
+    database.node.sql(
+        f"CANCEL SESSIONS IF EXISTS (SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE user_name = {literal(user)})"
+    )
+
+
+def by_rows(database: Database, rows: dict[str, int], user: str) -> None:
+    disconnect(database, user)
     tables = ", ".join(f"public.{identifier(table)}" for table in rows)
     database.do(f"TRUNCATE TABLE {tables} CASCADE")
     filled = [table for table, count in rows.items() if count]
@@ -194,14 +202,14 @@ def by_backup(database: Database, keystone: dict[str, Any], about: dict[str, Any
     database.note("reset", about["reset"])
 
 
-def trial(database: Database, rows: dict[str, int], wanted: str) -> dict[str, Any]:
+def trial(database: Database, rows: dict[str, int], user: str, wanted: str) -> dict[str, Any]:
     """Try what was asked for: how long each took, why one was refused, and which is to be used. Raises `Refused`."""
     found: dict[str, Any] = {"took_s": {}, "refused": {}}
     for name in ("rows", "backup") if wanted == "auto" else (wanted,):
         started = time.monotonic()
         try:
             if name == "rows":
-                by_rows(database, rows)
+                by_rows(database, rows, user)
             else:
                 found["backup"] = where = place(database.node)
                 database.node.sql(f"BACKUP DATABASE {database.name} INTO {literal(where)}", timeout_s=600)
@@ -229,7 +237,7 @@ def kept(database: Database, asked: dict[str, Any]) -> dict[str, Any]:
         return {"changed": bool(statements), "about": about}
     rows = keep(database)
     database.note("rows", rows)
-    reset = trial(database, rows, asked["by"])
+    reset = trial(database, rows, asked["keystone"]["user"], asked["by"])
     database.note("reset", reset)
     return {"changed": True, "about": {"rows": rows, "reset": reset}}
 
@@ -241,7 +249,7 @@ def fresh(database: Database, asked: dict[str, Any]) -> dict[str, Any]:
         raise Refused("no fresh state was kept; `deploy` keeps it")
     started = time.monotonic()
     if about["reset"]["by"] == "rows":
-        by_rows(database, about["rows"])
+        by_rows(database, about["rows"], asked["keystone"]["user"])
     else:
         by_backup(database, asked["keystone"], about)
     return {"changed": True, "about": about, "took_s": round(time.monotonic() - started, 3)}
