@@ -109,7 +109,9 @@ def _count_statements(engine: Engine, driver: Driver, *, autocommit: bool) -> No
         if driver.begins(connection.connection.dbapi_connection):
             _add("begins")
         scope.commit_sent = scope.commit_sent or autocommit
-        _add("statements", driver.batches(statement, parameters) if executemany else 1)
+        # An INSERT of many rows is one statement, whose parameters are one set and not a list of sets.
+        several = executemany and isinstance(parameters, list)
+        _add("statements", driver.batches(statement, parameters) if several else 1)
 
 
 def _count_pool(engine: Engine, driver: Driver, *, pre_ping: bool) -> None:
