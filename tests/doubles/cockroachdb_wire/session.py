@@ -180,17 +180,13 @@ class Session:
     def _wait(self) -> None:
         """Until the client says something; what the backend says meanwhile is passed on."""
         while not self.client.buffered():
-            poll = select.poll()
-            poll.register(self.client.socket, select.POLLIN)
-            poll.register(self._backend.socket, select.POLLIN)
-            ready = {descriptor for descriptor, _ in poll.poll()}
-            if self._backend.socket.fileno() in ready:
+            if self._backend.socket.fileno() in _readable(self.client.socket, self._backend.socket):
                 try:
                     self.client.send(messages.message(*self._translated(*self._backend.read())))
                 except ConnectionEnded:
                     self._learn_of_the_loss()
                     raise
-            elif ready:
+            else:
                 return
 
     def _learn_of_the_loss(self) -> None:
@@ -414,6 +410,17 @@ class Session:
         if fields.get("C") == "40001":
             self._double.count("messages", "genuine_retries")
         return kind, messages.fields(fields)
+
+
+def _readable(*streams: socket.socket) -> frozenset[int]:
+    """The descriptors among `streams` from which something can be read, as soon as there is one."""
+    poll = select.poll()
+    try:
+        for stream in streams:
+            poll.register(stream, select.POLLIN)
+    except ValueError as error:
+        raise ConnectionEnded("closed by the double itself") from error
+    return frozenset(descriptor for descriptor, _ in poll.poll())
 
 
 def _common_names(stream: ssl.SSLSocket) -> frozenset[str]:
