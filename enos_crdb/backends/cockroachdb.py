@@ -67,7 +67,7 @@ class CockroachDBBackend:
                 new |= _secrets(f"client_{user}", certificates.for_user(ca, user))
         for node in resources.with_role("database"):
             if not _pair(secrets, f"node_{node.name}"):
-                names = _names(node, proxies(options, resources))
+                names = _names(node, resources.with_role("rally"))
                 new |= _secrets(f"node_{node.name}", certificates.for_node(ca, names))
         return new
 
@@ -147,7 +147,7 @@ def _secrets(whose: str, pair: Pair) -> dict[str, str]:
 
 
 def _names(node: Host, front: tuple[Host, ...]) -> tuple[str, ...]:
-    """Every name under which a client may reach `node`, through haproxy included, which passes TLS on."""
+    """Every name under which a client may reach `node`, through a haproxy (now or later) included: it passes TLS on."""
     own = (node.name, "localhost", "127.0.0.1", node.address, *node.addresses.values())
     return (*own, *(address for proxy in front for address in (proxy.name, *proxy.addresses.values())))
 

@@ -67,6 +67,9 @@ def unlike(deployed: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
             return key
     if deployed["database"]["backend"] != asked["database"]["backend"]:
         return "database.backend"
+    for key in ("version", "binary", "mirror", "sha256", "haproxy"):  # what is installed, once
+        if deployed["database"].get(key) != asked["database"].get(key):
+            return f"database.{key}"
     for key in ("installer", "release"):
         if deployed["openstack"][key] != asked["openstack"][key]:
             return f"openstack.{key}"

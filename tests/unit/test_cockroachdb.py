@@ -41,7 +41,7 @@ def chosen(**values: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def secrets() -> dict[str, str]:
-    return BACKEND.new_secrets(chosen(haproxy=True), CLUSTER, {})
+    return BACKEND.new_secrets(chosen(), CLUSTER, {})
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_a_host_whose_clock_is_an_hour_behind_takes_the_certificates(ca: Pair) -
 
 
 def test_only_missing_certificates_are_made(secrets: dict[str, str]) -> None:
-    assert BACKEND.new_secrets(chosen(haproxy=True), CLUSTER, secrets) == {}
+    assert BACKEND.new_secrets(chosen(), CLUSTER, secrets) == {}
     part = {name: text for name, text in secrets.items() if "client_root" not in name}
     assert set(BACKEND.new_secrets(chosen(), CLUSTER, part)) == {
         "cockroachdb_certificate_client_root",

@@ -132,6 +132,21 @@ def test_what_cannot_be_changed_on_a_living_deployment(overrides: tuple[str, ...
     assert phase.unlike(document(), document(*overrides)) == difference
 
 
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        pytest.param("version=v26.2.1", "database.version", id="release"),
+        pytest.param("binary=/srv/cockroach", "database.binary", id="binary"),
+        pytest.param("haproxy=true", "database.haproxy", id="proxy"),
+        pytest.param("cache_mb=77", None, id="an-option-that-a-restart-changes"),
+    ],
+)
+def test_another_binary_needs_another_deployment(change: str, difference: str | None) -> None:
+    file = CONFIGS / "local-cockroachdb.yaml"
+    asked = config.load(file, [f"database.{change}"]).model_dump(mode="json")
+    assert phase.unlike(config.load(file).model_dump(mode="json"), asked) == difference
+
+
 def test_destroy_releases_the_hosts_and_keeps_the_runs(tmp_path: Path) -> None:
     context = a_context(tmp_path)
     phase.deploy(context)

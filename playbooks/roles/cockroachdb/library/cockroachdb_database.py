@@ -28,6 +28,7 @@ description:
 options:
   node: {type: dict, required: true, description: The node that is asked.}
   keystone: {type: dict, required: true, description: 'database, user, zone (fields) and multi_region.'}
+  version: {type: str, required: true, description: 'Release the server must be, like C(v25.4.11).'}
   replicas: {type: int, required: true, description: Copies of each range.}
   cluster_settings: {type: dict, default: {}, description: Cluster settings.}
   session_settings: {type: dict, default: {}, description: Session variables of Keystone's user.}
@@ -40,6 +41,7 @@ EXAMPLES = r"""
   cockroachdb_database:
     node: {address: 10.0.0.1}
     keystone: {database: keystone, user: keystone}
+    version: v25.4.11
     replicas: 3
 """
 
@@ -126,6 +128,8 @@ def read_back(node: Client, asked: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if not same(value, answers[name])
     ]
+    if asked["version"] not in version.split():
+        wrong.append(f"the server is {version}, asked was {asked['version']}")
     default = zone_of(node, "RANGE default").get("num_replicas", "")
     if default != str(asked["replicas"]):
         wrong.append(f"ranges have {default} replicas by default, asked were {asked['replicas']}")
@@ -147,6 +151,7 @@ def main() -> None:
         argument_spec={
             "node": NODE,
             "keystone": OWNER,
+            "version": {"type": "str", "required": True},
             "replicas": {"type": "int", "required": True},
             "cluster_settings": {"type": "dict", "default": {}},
             "session_settings": {"type": "dict", "default": {}},
