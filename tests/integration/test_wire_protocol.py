@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 from enos_crdb import certificates
+from tests.doubles import cockroachdb_wire
 from tests.doubles.cockroachdb_wire import Answer, Double, Faults, Refusal, Statement, Tls
 from tests.doubles.cockroachdb_wire import messages as protocol
 from tests.keystone import PostgreSQL, missing_postgresql
@@ -48,8 +51,6 @@ class Client:
     """A minimal client of the simple query protocol."""
 
     def __init__(self, address: tuple[str, int], *, database: str = "d", **parameters: str) -> None:
-        import socket
-
         self.wire = protocol.Wire(socket.create_connection(address, timeout=30))
         values = {"user": "postgres", "database": database, **parameters}
         self.wire.send(protocol.startup(protocol.PROTOCOL_3, protocol.encode_parameters(values)))
@@ -87,8 +88,6 @@ class Client:
 
     def cancel(self) -> None:
         """Ask, over another connection, to cancel what this one executes."""
-        import socket
-
         with socket.create_connection(self._address) as stream:
             stream.sendall(protocol.startup(protocol.CANCEL_REQUEST, self._key))
 
@@ -393,6 +392,22 @@ def test_stop_ends_connections_and_threads(double: Callable[..., Double]) -> Non
         client("SELECT 2")
     with pytest.raises(ConnectionRefusedError):
         Client(one.address)
+
+
+def test_it_runs_as_a_program(server: PostgreSQL, double: Callable[..., Double], tmp_path: Path) -> None:
+    double()
+    doubles = Path(cockroachdb_wire.__file__).parents[1]
+    command = [sys.executable, "-m", "cockroachdb_wire", "--listen=127.0.0.1:0", "--version=25.4.11"]
+    command += [f"--backend=127.0.0.1:{server.port}", "--retry-at-read=1", f"--statistics={tmp_path / 'statistics'}"]
+    with subprocess.Popen(command, cwd=doubles, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        _, host, port = running.stdout.readline().split()
+        client = Client((host, int(port)))
+        client("BEGIN")
+        assert client("SELECT 2").sqlstate == "40001"
+        running.terminate()
+        assert running.wait(timeout=30) == 0
+    assert json.loads((tmp_path / "statistics").read_text())["injected"] == {"retry_at_read": 1}
 
 
 # Encryption
