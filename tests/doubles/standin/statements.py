@@ -153,6 +153,14 @@ def _use(session: Session, match: re.Match[str]) -> Result:
     return Refusal("0A000", "STAND-IN: a session keeps its database; connect with --database")
 
 
+@statement(
+    r"CANCEL SESSIONS IF EXISTS \(SELECT session_id FROM \[SHOW CLUSTER SESSIONS\] WHERE user_name = ('[^']+')\)"
+)
+def _cancel_sessions(session: Session, match: re.Match[str]) -> Result:
+    ended = session.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {match[1]}")
+    return Answer(f"CANCEL SESSIONS {len(ended)}")
+
+
 @statement(r"(?:SELECT (?:pg_catalog\.)?version\(\)|SHOW crdb_version)")
 def _version(session: Session, match: re.Match[str]) -> Result:
     return rows(("version",), [[f"CockroachDB {DISTRIBUTION} {session.build} (x86_64-pc-linux-gnu)"]])
@@ -370,7 +378,8 @@ def _internal(session: Session, match: re.Match[str]) -> Result:
     restricted = tuple(map(int, session.build.removeprefix("v").split(".")[:2])) >= (26, 1)
     if restricted and table not in INTERNAL_PUBLIC and not session.unsafe_internals:
         return Refusal("42501", "Access to crdb_internal and system is restricted.")
-    if table not in (*INTERNAL_PUBLIC, "gossip_liveness", "kv_node_status", "kv_store_status", "cluster_settings"):
+    others = ("cluster_settings", "gossip_liveness", "kv_node_status", "kv_store_status")
+    if table not in (*INTERNAL_PUBLIC, "transaction_contention_events", *others):
         return Refusal("42P01", f'relation "crdb_internal.{table}" does not exist')
     return rows(("stand_in",), [[MADE_UP]])
 
