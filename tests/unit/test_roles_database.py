@@ -15,7 +15,7 @@ from enos_crdb import shipped
 
 ROLES = shipped.directory("playbooks") / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if (path / "tasks").is_dir())
-DATABASE_ROLES = ("postgresql", "mariadb", "galera")
+DATABASE_ROLES = ("postgresql", "mariadb", "galera", "cockroachdb")
 
 
 def load(path: Path) -> Any:
