@@ -1,10 +1,12 @@
 """A real Keystone on the wire double of CockroachDB, and on PostgreSQL where that has what is tested.
 
-One PostgreSQL server; the databases of most tests are copies of one that was filled once.
+One PostgreSQL server; the databases of most tests are copies of one that was filled once. What takes long is a job:
+two are under way at any time, because the threads of one Keystone share one core, and tests look at what came of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -13,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ pytestmark = [
 
 RELEASE = "2026.2"
 VERSIONS = ("23.2.30", "24.3.33", "25.4.11", "26.2.1")
+OTHER_RELEASES = {"2025.2": "24.3.33", "2026.1": "26.2.1"}
 CALLS = Path(__file__).with_name("wire_double_calls.py")
 
 THREADS = 8
@@ -45,27 +48,25 @@ RETRIES = Faults(
     drop_in_transaction=0.001,
     drop_at_ping=0.001,
 )
-"""Of the matrix. At reads rarely: a request makes a hundred of them."""
+"""Of the matrix. At reads rarely: a request makes dozens of them."""
 
 
 @dataclass
 class Place:
-    """Where Keystones are made: a server, and directories."""
+    """Where Keystones are made: a server with a filled database, and directories."""
 
     server: PostgreSQL
     directory: Path
-    number: int = 0
+    schema: str = ""
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def keystone(self, url: str, *, release: str = RELEASE, **options: Any) -> Keystone:
-        self.number += 1
         bare = options.get("drivers") == "off"
-        directory = self.directory / f"keystone-{self.number}"
-        schema_parameters = {} if bare else {"crdb_isolation": "AUTOCOMMIT"}
         return Keystone(
-            directory=directory,
+            directory=self.directory / f"keystone-{next(self.numbers)}",
             python=environment(release, bare=bare),
             url=url,
-            schema_parameters=schema_parameters,
+            schema_parameters={} if bare else {"crdb_isolation": "AUTOCOMMIT"},
             **options,
         )
 
@@ -80,132 +81,150 @@ class Place:
         self.server.create(database, template="filled")
         return database
 
+    def rows(self, database: str) -> dict[str, int]:
+        """How many each table has."""
+        listed = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'public'"
+        tables = [row[0] for row in self.server.sql(listed, database=database)]
+        union = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM public.\"{table}\"" for table in tables)
+        return {table: int(count) for table, count in self.server.sql(union, database=database)}
+
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
     directory = Path(tempfile.mkdtemp(prefix="enos_crdb-wire-", dir="/var/tmp"))
     directory.chmod(0o755)
     with PostgreSQL(directory / "pg") as server:
-        yield Place(server=server, directory=directory)
+        made = Place(server=server, directory=directory)
+        keystone = made.keystone(server.create("filled"))
+        keystone.db_sync().check()
+        keystone.bootstrap().check()
+        made.schema = server.schema("filled")
+        yield made
     shutil.rmtree(directory)
 
 
+Job = Callable[[Place], Any]
+
+
 @pytest.fixture(scope="module")
-def filled(place: Place) -> Place:
-    """With a database ``filled``: db_sync and bootstrap on PostgreSQL itself."""
-    keystone = place.keystone(place.server.create("filled"))
-    keystone.db_sync().check()
-    keystone.bootstrap().check()
-    return place
+def jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Mapping[str, Future[Any]]]:
+    """Those that the selected tests look at, under way."""
+    wanted = dict.fromkeys(filter(None, map(job_of, request.session.items)))
+    pool = ThreadPoolExecutor(2)
+    yield {name: pool.submit(JOBS[name], place) for name in wanted}
+    pool.shutdown(cancel_futures=True)
+
+
+def job_of(item: pytest.Item) -> str | None:
+    looks = isinstance(item, pytest.Function) and item.path == Path(__file__) and hasattr(item, "callspec")
+    return str(item.callspec.params["job"]) if isinstance(item, pytest.Function) and looks else None
+
+
+@pytest.fixture
+def job(request: pytest.FixtureRequest, jobs: Mapping[str, Future[Any]]) -> Any:
+    """What came of the job that the test names."""
+    return jobs[request.param].result()
+
+
+def looks_at(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("job", names, indirect=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A Keystone that was driven, and what the double in front of its database saw meanwhile."""
+
+    drive: Drive
+    statistics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    schema: str = ""
+    left: Mapping[str, int] = field(default_factory=dict)
+    again: Ended | None = None
 
 
 # Every version
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Keystone made and driven on one version."""
-
-    bootstraps: tuple[Ended, Ended]
-    schema: str
-    drive: Drive
-    statistics: Mapping[str, Mapping[str, int]]
-    rows: Mapping[str, int]
-
-
 def make_and_drive(place: Place, version: str, *, release: str = RELEASE, threads: int = THREADS) -> Run:
-    database = f"k_{release}_{version}".replace(".", "_")
+    """From an empty database on, with faults all the time."""
+    database = f"made_{release}_{version}".replace(".", "_")
     place.server.create(database)
     with place.double(database, version, faults=RETRIES) as (double, url):
         keystone = place.keystone(url, release=release)
         keystone.db_sync().check()
         schema = place.server.schema(database)
-        bootstraps = (keystone.bootstrap().check(), keystone.bootstrap().check())
-        before = rows(place.server, database)
+        keystone.bootstrap().check()
+        again = keystone.bootstrap().check()
+        before = place.rows(database)
         double.reset()
         drive = keystone.drive(rounds=1, threads=threads)
         statistics = double.statistics
-    after = rows(place.server, database)
+    after = place.rows(database)
     left = {table: after[table] - before[table] for table in after if after[table] != before[table]}
-    return Run(bootstraps=bootstraps, schema=schema, drive=drive, statistics=statistics, rows=left)
+    return Run(drive=drive, statistics=statistics, schema=schema, left=left, again=again)
 
 
-def rows(server: PostgreSQL, database: str) -> dict[str, int]:
-    """How many each table has."""
-    tables = server.sql("SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'public'", database=database)
-    union = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM public.\"{table}\"" for (table,) in tables)
-    return {table: int(count) for table, count in server.sql(union, database=database)}
-
-
-@pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest, place: Place) -> Iterator[Callable[[str], Run]]:
-    """The runs on all selected versions, two at a time: the threads of one Keystone share one core."""
-    environment(RELEASE)
-    selected = set(filter(None, map(version_of, request.session.items)))
-    with ThreadPoolExecutor(2) as pool:
-        pending: dict[str, Future[Run]] = {
-            version: pool.submit(make_and_drive, place, version) for version in VERSIONS if version in selected
-        }
-        yield lambda version: pending[version].result()
-
-
-def version_of(item: pytest.Item) -> str | None:
-    """The version that a selected test needs the run of, if it needs one."""
-    if not isinstance(item, pytest.Function) or "runs" not in item.fixturenames:
-        return None
-    return str(item.callspec.params["version"])
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_keystone_answers_rightly_while_the_database_asks_for_replays(version: str, runs: Callable[[str], Run]) -> None:
-    run = runs(version)
-    run.drive.check()
-    assert run.drive.requests >= REQUESTS
-    total, injected = run.drive.total, run.statistics["injected"]
+@looks_at(*VERSIONS)
+def test_keystone_answers_rightly_while_the_database_asks_for_replays(job: Run) -> None:
+    job.drive.check()
+    assert job.drive.requests >= REQUESTS
+    total, injected = job.drive.total, job.statistics["injected"]
     assert set(injected) >= {"retry_at_commit", "retry_at_write", "retry_at_read"}
-    genuine = run.statistics["messages"].get("genuine_retries", 0)
+    genuine = job.statistics["messages"].get("genuine_retries", 0)
     retries = sum(count for fault, count in injected.items() if fault.startswith("retry")) + genuine
-    # Bootstrap has its share in none of them. What Keystone's own code retries is not counted as a replay.
     assert 0 < total["replays"] <= retries
+    assert 0 <= total["reconnects"] <= injected.get("drop_in_transaction", 0)
     assert total["gave_up"] == 0
-    assert total["reconnects"] <= injected.get("drop_in_transaction", 0)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_replays_leave_no_row_behind(version: str, runs: Callable[[str], Run]) -> None:
-    """The script deletes what it makes, but for what it shares among threads and what Keystone keeps."""
-    assert set(runs(version).rows) <= {
-        "project",  # the shared one
-        "user", "local_user", "password", "nonlocal_user",  # the shared one
-        "role",  # those of the races
-        "revocation_event", "id_mapping",
-    }  # fmt: skip
-    assert runs(version).rows["project"] == runs(version).rows["user"] == 1
+@looks_at(*VERSIONS)
+def test_replays_leave_no_row_behind(job: Run) -> None:
+    """The script deletes what it makes, but for a project and a user that threads share, and roles they race for."""
+    assert {table: job.left.get(table) for table in ("project", "user", "local_user", "role")} == {
+        "project": 1,
+        "user": 1,
+        "local_user": 1,
+        "role": 1,
+    }
+    assert set(job.left) <= {"project", "user", "local_user", "password", "role", "revocation_event", "id_mapping"}
 
 
 POSTGRESQL_ONLY = re.compile(r"CREATE FUNCTION public\.\w+\(\) RETURNS trigger\n.*?\$\$;\n", re.DOTALL)
 """Keystone's migrations make four functions for triggers that no longer exist, if the dialect is called postgresql."""
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_the_schema_is_that_of_postgresql(version: str, runs: Callable[[str], Run], filled: Place) -> None:
-    theirs, functions = POSTGRESQL_ONLY.subn("", filled.server.schema("filled"))
+@looks_at(*VERSIONS)
+def test_the_schema_is_that_of_postgresql(job: Run, place: Place) -> None:
+    theirs, functions = POSTGRESQL_ONLY.subn("", place.schema)
     assert functions == 4
-    assert paragraphs(runs(version).schema) == paragraphs(theirs)
+    assert paragraphs(job.schema) == paragraphs(theirs)
 
 
 def paragraphs(schema: str) -> list[str]:
     return [text for text in re.split(r"\n{2,}", schema.strip()) if text]
 
 
-@pytest.mark.parametrize(("release", "version"), [("2025.2", "24.3.33"), ("2026.1", "26.2.1")])
-def test_the_other_releases_run_too(release: str, version: str, place: Place) -> None:
-    run = make_and_drive(place, version, release=release, threads=2)
-    run.drive.check()
-    assert run.drive.total["replays"] > 0
+@looks_at(*OTHER_RELEASES)
+def test_the_other_releases_run_too(job: Run) -> None:
+    job.drive.check()
+    assert job.drive.total["replays"] > 0
+    assert job.drive.total["gave_up"] == 0
 
 
 # Without keystone_crdb
+
+
+def bare(place: Place) -> dict[str, Any]:
+    """Keystone as it is released, on a version that takes its migrations: its second bootstrap and two drives."""
+    place.server.create("bare_26")
+    with place.double("bare_26", "26.2.1") as (double, url):
+        keystone = place.keystone(url, drivers="off")
+        keystone.db_sync().check()
+        keystone.bootstrap().check()
+        again = keystone.bootstrap()
+        plain = keystone.drive(rounds=1, threads=1, seed=1)
+        double.injector = Injector(Faults(retry_at_read=1))
+        faulty = keystone.drive(rounds=1, threads=1, seed=2)
+        return {"again": again, "plain": plain, "faulty": faulty, "injected": double.statistics["injected"]}
 
 
 def test_without_the_package_the_migrations_fail_before_26_2(place: Place) -> None:
@@ -217,44 +236,42 @@ def test_without_the_package_the_migrations_fail_before_26_2(place: Place) -> No
         assert double.statistics["refused"] == {"drop-unique-constraint": 1}
 
 
-def test_without_the_package_duplicates_and_replays_are_errors(place: Place) -> None:
-    place.server.create("bare_26")
-    with place.double("bare_26", "26.2.1") as (double, url):
-        keystone = place.keystone(url, drivers="off")
-        keystone.db_sync().check()
-        keystone.bootstrap().check()
-        again = keystone.bootstrap()
-        assert again.status != 0
-        assert "UnexpectedError" in again.errors
-
-        drive = keystone.drive(rounds=1, threads=1, seed=1)
-        assert drive.codes["project.create(duplicate)"] == {"500": 1}
-
-        double.injector = Injector(Faults(retry_at_read=1))
-        drive = keystone.drive(rounds=1, threads=1, seed=2)
-        assert drive.unexpected
-        assert double.statistics["injected"]["retry_at_read"] > 0
-        assert "restart transaction" in drive.unexpected[0]["answer"] + drive.errors
+@looks_at("bare")
+def test_without_the_package_duplicates_and_conflicts_are_errors(job: dict[str, Any]) -> None:
+    assert job["again"].status != 0
+    assert "UnexpectedError" in job["again"].errors
+    assert job["plain"].codes["project.create(duplicate)"] == {"500": 1}
+    assert job["faulty"].unexpected
+    assert job["injected"]["retry_at_read"] > 0
+    assert "restart transaction" in job["faulty"].unexpected[0]["answer"] + job["faulty"].errors
 
 
-def test_with_the_plugin_alone_conflicts_are_errors(filled: Place) -> None:
-    with filled.double(filled.copy("plugin"), faults=RETRIES) as (_, url):
-        drive = filled.keystone(url, drivers="plugin").drive(rounds=1, threads=4)
-        assert drive.unexpected
-        assert drive.total["replays"] == 0
+def plugin_alone(place: Place) -> Run:
+    with place.double(place.copy("plugin"), faults=RETRIES) as (_, url):
+        return Run(drive=place.keystone(url, drivers="plugin").drive(rounds=1, threads=4))
+
+
+@looks_at("plugin")
+def test_with_the_plugin_alone_conflicts_are_errors(job: Run) -> None:
+    assert job.drive.unexpected
+    assert job.drive.total["replays"] == 0
 
 
 # Under READ COMMITTED
 
 
-def test_read_committed_meets_no_conflicts(filled: Place) -> None:
+def read_committed(place: Place) -> Run:
     faults = Faults(seed=3, retry_at_commit=1, retry_at_write=1, retry_at_read=1)
-    with filled.double(filled.copy("weak"), faults=faults) as (double, url):
-        keystone = filled.keystone(url, parameters={"crdb_isolation": "READ_COMMITTED"})
-        drive = keystone.drive(rounds=1, threads=1).check()
-        assert drive.total["replays"] == 0
-        assert double.statistics["injected"] == {}
-        assert double.statistics["spared"]["retry_at_commit"] > 0
+    with place.double(place.copy("weak"), faults=faults) as (double, url):
+        keystone = place.keystone(url, parameters={"crdb_isolation": "READ_COMMITTED"})
+        return Run(drive=keystone.drive(rounds=1, threads=1), statistics=double.statistics)
+
+
+@looks_at("read committed")
+def test_read_committed_meets_no_conflicts(job: Run) -> None:
+    assert job.drive.check().total["replays"] == 0
+    assert job.statistics["injected"] == {}
+    assert job.statistics["spared"]["retry_at_commit"] > 0
 
 
 # Ambiguous results
@@ -291,12 +308,12 @@ def marked(log: Path) -> dict[str, list[Statement]]:
     return found
 
 
-def test_a_commit_whose_result_is_ambiguous_is_not_repeated(filled: Place) -> None:
+def test_a_commit_whose_result_is_ambiguous_is_not_repeated(place: Place) -> None:
     faults = {"ambiguous_committed": 1, "ambiguous_lost": 0, "drop_committed": 1, "drop_lost": 0}
-    log = filled.directory / "ambiguous.log"
-    with filled.double(filled.copy("ambiguous"), log=log, log_statements=True) as (double, url):
+    log = place.directory / "ambiguous.log"
+    with place.double(place.copy("ambiguous"), log=log, log_statements=True) as (double, url):
         double.injector = Scripted(list(faults))
-        keystone = filled.keystone(url)
+        keystone = place.keystone(url)
         plain = url.replace("cockroachdb+psycopg2", "postgresql")
         ended = keystone.run(str(CALLS), "ambiguous", plain, environment={"FAULTS": ",".join(faults)}).check()
     outcomes = json.loads(ended.output.splitlines()[-1])
@@ -312,50 +329,50 @@ def test_a_commit_whose_result_is_ambiguous_is_not_repeated(filled: Place) -> No
 # Replays that restore nothing
 
 
-def test_replays_with_spoilt_arguments_give_wrong_answers(filled: Place) -> None:
-    """The API script sees it; with restored arguments nothing is wrong, at the same faults."""
-    faults = Faults(seed=5, retry_at_read=0.1)
-    answers = {}
-    for restored in (False, True):
-        with filled.double(filled.copy(f"restored_{restored}"), faults=faults) as (double, url):
-            keystone = filled.keystone(url)
-            script = [str(API_SCRIPT), str(keystone.configuration), "--rounds=1", "--threads=1", f"--region={REGION}"]
-            command = script if restored else [str(CALLS), "unrestored", *script]
-            ended = keystone.run(*command, timeout_s=600, environment={"ADMIN_PASSWORD": ADMIN_PASSWORD}).check()
-            assert double.statistics["injected"]["retry_at_read"] > 20
-        answers[restored] = json.loads(ended.output.splitlines()[-1])
-    assert answers[False]["wrong"] or answers[False]["unexpected"]
-    assert not answers[True]["wrong"] + answers[True]["unexpected"]
+def with_arguments(place: Place, *, restored: bool) -> dict[str, Any]:
+    """What the API script saw when every tenth read failed."""
+    with place.double(place.copy(f"restored_{restored}"), faults=Faults(seed=5, retry_at_read=0.1)) as (double, url):
+        keystone = place.keystone(url)
+        script = [str(API_SCRIPT), str(keystone.configuration), "--rounds=1", "--threads=1", f"--region={REGION}"]
+        command = script if restored else [str(CALLS), "unrestored", *script]
+        ended = keystone.run(*command, timeout_s=900, environment={"ADMIN_PASSWORD": ADMIN_PASSWORD}).check()
+        return {**json.loads(ended.output.splitlines()[-1]), "injected": double.statistics["injected"]["retry_at_read"]}
+
+
+@looks_at("unrestored")
+def test_replays_with_spoilt_arguments_give_wrong_answers(job: dict[str, Any]) -> None:
+    assert job["injected"] > 20
+    assert job["wrong"] or job["unexpected"]
+
+
+@looks_at("restored")
+def test_replays_with_restored_arguments_do_not(job: dict[str, Any]) -> None:
+    assert job["injected"] > 20
+    assert job["wrong"] + job["unexpected"] == []
 
 
 # Conflicts that nobody injected
 
 
-@pytest.fixture(scope="module")
-def serializable(filled: Place) -> Callable[[str], str]:
-    """URLs of databases of PostgreSQL whose transactions are serializable."""
-
-    def make(database: str) -> str:
-        filled.copy(database)
-        filled.server.sql(f"ALTER DATABASE {database} SET default_transaction_isolation = serializable")
-        return filled.server.url(database)
-
-    return make
+def genuine(place: Place, drivers: str) -> Run:
+    """Keystone on PostgreSQL itself, where transactions are serializable unless they say otherwise."""
+    database = place.copy(f"genuine_{drivers}")
+    place.server.sql(f"ALTER DATABASE {database} SET default_transaction_isolation = serializable")
+    keystone = place.keystone(place.server.url(database), drivers=drivers)
+    return Run(drive=keystone.drive(rounds=1, threads=THREADS))
 
 
-def test_genuine_conflicts_are_replayed(filled: Place, serializable: Callable[[str], str]) -> None:
-    drive = filled.keystone(serializable("genuine")).drive(rounds=1, threads=THREADS).check()
-    assert drive.requests >= REQUESTS
-    assert drive.total["replays"] > 0
-    assert drive.total["gave_up"] == 0
+@looks_at("genuine")
+def test_genuine_conflicts_are_replayed(job: Run) -> None:
+    assert job.drive.check().requests >= REQUESTS
+    assert job.drive.total["replays"] > 0
+    assert job.drive.total["gave_up"] == 0
 
 
-def test_genuine_conflicts_are_errors_of_keystones_own_drivers(
-    filled: Place, serializable: Callable[[str], str]
-) -> None:
-    drive = filled.keystone(serializable("genuine_stock"), drivers="off").drive(rounds=1, threads=THREADS)
-    assert drive.unexpected
-    assert "serializ" in drive.errors or any("serializ" in str(one) for one in drive.unexpected)
+@looks_at("genuine, Keystone's own drivers")
+def test_genuine_conflicts_are_errors_of_keystones_own_drivers(job: Run) -> None:
+    assert job.drive.unexpected
+    assert any("could not serialize access" in text for text in (job.drive.errors, str(job.drive.unexpected)))
 
 
 # Connections that end
@@ -384,27 +401,32 @@ def killer(server: PostgreSQL, database: str, every_s: float = 0.15) -> Iterator
         client.wire.close()
 
 
-def test_connections_that_end_cost_only_commits_under_way(filled: Place) -> None:
-    """The double notes what each client had sent last when its connection ended: COMMIT, or anything else."""
-    database = filled.copy("killed")
-    with filled.double(database) as (double, url):
-        keystone = filled.keystone(url)
-        with killer(filled.server, database):
+def killed(place: Place) -> Run:
+    database = place.copy("killed")
+    with place.double(database) as (double, url):
+        keystone = place.keystone(url)
+        with killer(place.server, database):
             drive = keystone.drive(rounds=1, threads=4)
-        lost = double.statistics["lost"]
-    assert drive.total["reconnects"] > 0
-    assert lost["elsewhere"] > lost.get("in_commit", 0)
-    assert drive.total["gave_up"] == lost.get("in_commit", 0)
-    assert len(drive.unexpected) + len(drive.wrong) <= lost.get("in_commit", 0)
+        return Run(drive=drive, statistics=double.statistics)
+
+
+@looks_at("killed")
+def test_connections_that_end_cost_only_commits_under_way(job: Run) -> None:
+    """The double notes what each client had sent last when its connection ended: COMMIT, or anything else."""
+    in_commit = job.statistics["lost"].get("in_commit", 0)
+    assert job.statistics["lost"]["elsewhere"] > in_commit
+    assert job.drive.total["reconnects"] > 0
+    assert job.drive.total["gave_up"] == in_commit
+    assert len(job.drive.unexpected) + len(job.drive.wrong) <= in_commit
 
 
 # Counters
 
 
-def test_round_trips_are_counted_as_the_wire_has_them(filled: Place) -> None:
-    log = filled.directory / "counted.log"
-    with filled.double(filled.copy("counted"), log=log, log_statements=True) as (_, url):
-        keystone = filled.keystone(url)
+def test_round_trips_are_counted_as_the_wire_has_them(place: Place) -> None:
+    log = place.directory / "counted.log"
+    with place.double(place.copy("counted"), log=log, log_statements=True) as (_, url):
+        keystone = place.keystone(url)
         plain = url.replace("cockroachdb+psycopg2", "postgresql")
         counted = json.loads(keystone.run(str(CALLS), "counted", plain).check().output.splitlines()[-1])
     statements = marked(log)["begin"]
@@ -414,3 +436,25 @@ def test_round_trips_are_counted_as_the_wire_has_them(filled: Place) -> None:
     }
     assert counted["round_trips"] == len(statements)
     assert counted["commits"] > 3
+
+
+def on_version(version: str) -> Job:
+    return lambda place: make_and_drive(place, version)
+
+
+def of_release(release: str) -> Job:
+    return lambda place: make_and_drive(place, OTHER_RELEASES[release], release=release, threads=2)
+
+
+JOBS: Mapping[str, Job] = {
+    **{version: on_version(version) for version in VERSIONS},
+    **{release: of_release(release) for release in OTHER_RELEASES},
+    "bare": bare,
+    "plugin": plugin_alone,
+    "read committed": read_committed,
+    "unrestored": lambda place: with_arguments(place, restored=False),
+    "restored": lambda place: with_arguments(place, restored=True),
+    "genuine": lambda place: genuine(place, "drivers"),
+    "genuine, Keystone's own drivers": lambda place: genuine(place, "off"),
+    "killed": killed,
+}
