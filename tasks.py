@@ -80,6 +80,20 @@ def picture(context: Context, text: str) -> None:
     _run(context, f"{PYTHON} docs/picture.py {shlex.quote(str(Path(text).resolve()))} > docs/images/run.svg")
 
 
+@task(
+    help={
+        "binary": "a real `cockroach` for this machine",
+        "report": "file for the verdicts (JSON)",
+        "k": "only tests whose name matches (pytest -k)",
+    }
+)
+def cockroach(context: Context, binary: str, report: str = "cockroach-verdict.json", k: str = "") -> None:
+    """Try on a real CockroachDB server what this project believes of it; ends with a verdict on each assumption."""
+    variables = {"ENOS_CRDB_COCKROACH": str(Path(binary).resolve()), "ENOS_CRDB_COCKROACH_REPORT": report}
+    select = f" -k {shlex.quote(k)}" if k else ""
+    _run(context, f"{PYTHON} -m pytest tests/cockroach{select}", variables)
+
+
 @task
 def deploy(context: Context) -> None:
     """Time first and second deployments of 1, 2 and 4 local hosts."""
@@ -114,5 +128,5 @@ def _environment(name: str, requirements: tuple[str, ...]) -> Path:
     return directory / "bin"
 
 
-namespace = Collection(run_tests, lint, docs, schema, lock, picture)
+namespace = Collection(run_tests, lint, docs, schema, lock, picture, cockroach)
 namespace.add_collection(Collection("bench", deploy))
