@@ -41,8 +41,8 @@ def filled(single: Node) -> Node:
     statements = [
         "CREATE TABLE IF NOT EXISTS public.parent (a INT PRIMARY KEY)",
         "CREATE TABLE IF NOT EXISTS public.child (a INT PRIMARY KEY REFERENCES public.parent (a))",
-        "UPSERT INTO public.parent VALUES (1), (2)",
-        "UPSERT INTO public.child VALUES (1)",
+        "INSERT INTO public.parent VALUES (1), (2) ON CONFLICT DO NOTHING",
+        "INSERT INTO public.child VALUES (1) ON CONFLICT DO NOTHING",
     ]
     single.client.sql(*statements, database="filled")
     return single

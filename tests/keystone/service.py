@@ -195,7 +195,8 @@ class Keystone:
 
     def _sections(self) -> dict[str, dict[str, str]]:
         sections = {
-            "DEFAULT": {"use_stderr": "true", "log_dir": ""},
+            # insecure_debug: an answer of 500 says what went wrong.
+            "DEFAULT": {"use_stderr": "true", "log_dir": "", "insecure_debug": "true"},
             "database": {"connection": self.url.replace("$", "$$"), "max_pool_size": "20", "max_overflow": "20"},
             # Keystone's default: what one request has read it does not read again, and the next request does.
             # Disabled altogether, a request sends four times as many statements.
