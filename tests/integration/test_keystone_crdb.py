@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parents[2] / "keystone_crdb" / "tests"
 def pytest_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with pytest and nothing else of this environment, for another Python of the same version."""
     directory = tmp_path_factory.mktemp("pytest")
-    for name in ("pytest", "_pytest", "pluggy", "iniconfig", "pygments", "packaging", "exceptiongroup", "tomli"):
+    for name in ("pytest", "_pytest", "py", "pluggy", "iniconfig", "pygments", "packaging", "exceptiongroup", "tomli"):
         found = importlib.util.find_spec(name)
         if found is not None and found.origin is not None:
             source = Path(found.origin)
