@@ -422,7 +422,7 @@ class Round:
             "limit.create", "POST", "/limits", {"limits": [{**limit, "resource_limit": 5}]}, expect=(201,)
         )
         made = answer.body["limits"][0]["id"]
-        self.api.rows("limit.list", f"/limits?project_id={self.project_id}", "limits", [made])
+        self.api.fields("limit.show", f"/limits/{made}", {"resource_limit": 5, "project_id": self.project_id})
         self.api.delete("limit", f"/limits/{made}")
         self.api.delete("registered_limit", f"/registered_limits/{default}")
 
