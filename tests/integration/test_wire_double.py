@@ -176,16 +176,14 @@ def test_keystone_answers_rightly_while_the_database_asks_for_replays(job: Run) 
     assert total["gave_up"] == 0
 
 
+LEFT = {"project": 1, "user": 1, "local_user": 1, "password": 1, "role": 1, "trust": THREADS, "trust_role": THREADS}
+"""Rows that a drive leaves: a project and a user that threads share, a role they race for, and trusts, which Keystone
+only marks as deleted."""
+
+
 @looks_at(*VERSIONS)
 def test_replays_leave_no_row_behind(job: Run) -> None:
-    """The script deletes what it makes, but for a project and a user that threads share, and roles they race for."""
-    assert {table: job.left.get(table) for table in ("project", "user", "local_user", "role")} == {
-        "project": 1,
-        "user": 1,
-        "local_user": 1,
-        "role": 1,
-    }
-    assert set(job.left) <= {"project", "user", "local_user", "password", "role", "revocation_event", "id_mapping"}
+    assert {table: count for table, count in job.left.items() if table != "revocation_event"} == LEFT
 
 
 POSTGRESQL_ONLY = re.compile(r"CREATE FUNCTION public\.\w+\(\) RETURNS trigger\n.*?\$\$;\n", re.DOTALL)
