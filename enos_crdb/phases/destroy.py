@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enos_crdb import events
-from enos_crdb.backends import BACKENDS
+from enos_crdb import events, inventory
 from enos_crdb.phases.context import Context
 from enos_crdb.store import now
 
@@ -19,7 +18,7 @@ def destroy(context: Context, *, keep_hosts: bool) -> None:
             context.ansible.run(
                 "remove.yml",
                 context.resources.hosts,
-                variables={"database_role": BACKENDS[context.configuration.database.backend].ansible_role},
+                variables=inventory.variables(context.configuration),
             )
         context.deployment.save(done={"hosts": state.done["hosts"]})
         return

@@ -588,8 +588,11 @@ def test_the_command_line_is_one_process_without_secrets(monkeypatch: pytest.Mon
         "--certs-dir=/etc/cockroach/certs", "--host=10.0.0.1:26257",
     ]  # fmt: skip
     assert "--insecure" in client.Client("10.0.0.1", 26257, 8080, "").run("init")
-    printed = node.run("sql", stdin="SET CLUSTER SETTING enterprise.license = 'k'")
-    assert "enterprise" in printed.splitlines()[-1], "on stdin, not among the arguments"
+    seen: list[str] = []
+    monkeypatch.setattr(client, "run", lambda *words, stdin, **_: seen.extend((" ".join(words), stdin)))
+    node.secret_sql("SET CLUSTER SETTING enterprise.license = 'k'")
+    assert "enterprise" not in seen[0], "nothing secret among the arguments"
+    assert seen[1] == "SET CLUSTER SETTING enterprise.license = 'k';\n"
 
 
 def test_a_failure_quotes_what_was_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
