@@ -236,6 +236,14 @@ def test_a_setting_that_was_withdrawn_goes() -> None:
     )
 
 
+def test_what_every_user_has_is_not_the_user_s() -> None:
+    held = (
+        "session_variables,default_values,database,inherited_globally\n"
+        "default_transaction_isolation,read committed,NULL,f\nlock_timeout,5,NULL,t\n"
+    )
+    assert module("database").session(provisioned(**{"SHOW DEFAULT": held}), ASKED) == []
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

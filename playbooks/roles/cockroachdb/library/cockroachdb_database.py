@@ -17,7 +17,7 @@ from ansible.module_utils.cockroachdb_schema import (
     zone_of,
     zoning,
 )
-from ansible.module_utils.cockroachdb_values import same
+from ansible.module_utils.cockroachdb_values import boolean, same
 
 DOCUMENTATION = r"""
 module: cockroachdb_database
@@ -62,8 +62,10 @@ def cluster_settings(node: Client, names: Iterable[str]) -> dict[str, str]:
 
 
 def role_defaults(node: Client, user: str) -> dict[str, str]:
+    """The user's own defaults, without those it has from everybody."""
     rows = node.rows(f"SHOW DEFAULT SESSION VARIABLES FOR ROLE {user}")
-    return {row["session_variables"]: row["default_values"] for row in rows if row.get("default_values")}
+    own = [row for row in rows if row.get("default_values") and not boolean(row.get("inherited_globally") or "")]
+    return {row["session_variables"]: row["default_values"] for row in own}
 
 
 def session(node: Client, asked: dict[str, Any]) -> list[str]:
