@@ -178,6 +178,7 @@ def _cluster(options: CockroachDB, nodes: Mapping[str, Host], resources: Resourc
         "cockroachdb_cache_mb": options.cache_mb,
         "cockroachdb_sql_memory_mb": options.sql_memory_mb,
         "cockroachdb_max_offset_ms": options.max_offset_ms,
+        "cockroachdb_join_timeout_s": options.join_timeout_s,
         "cockroachdb_telemetry": options.telemetry,
         "cockroachdb_license_file": options.license_file or "",
     }

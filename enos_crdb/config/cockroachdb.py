@@ -147,6 +147,8 @@ class CockroachDB(Section):
     """Reports to Cockroach Labs; a free licence key asks for them."""
     license_file: Annotated[str, AfterValidator(_absolute)] | None = None
     """A file of this machine with a licence key. Without one a cluster is throttled after seven days."""
+    join_timeout_s: int = Field(default=120, ge=5)
+    """How long a node may take to join the cluster, in seconds."""
     haproxy: bool = False
     """Whether Keystone reaches the nodes through a haproxy on the hosts of role ``rally``."""
     reset_by: Literal["auto", "rows", "backup"] = "auto"
