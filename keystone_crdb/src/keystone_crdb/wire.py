@@ -3,7 +3,8 @@
 What is counted is what the driver sends and waits for, one round trip each. psycopg2 sends BEGIN by itself before
 the first statement of a transaction, and neither COMMIT nor ROLLBACK when there was none
 (https://www.psycopg.org/docs/connection.html#connection.commit); PyMySQL runs with autocommit off, so it never sends
-BEGIN, and always COMMIT and ROLLBACK. Establishing a connection is not counted.
+BEGIN, and always COMMIT and ROLLBACK: also the ROLLBACK by which the pool resets a connection that it takes back.
+Establishing a connection is not counted.
 """
 
 from __future__ import annotations
