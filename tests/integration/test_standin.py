@@ -186,7 +186,9 @@ def the_run_is_complete(engine: Engine) -> None:
             assert counted["after"]["sql_query_count"] >= counted["before"]["sql_query_count"] > 0
     exported = {path.name: path for path in run.glob("hosts/*/files/var/lib/enos_crdb/export/*")}
     assert {f"{name}.csv" for name in EXPORTED} | {"vars.prom"} <= set(exported)
-    assert json.loads(exported["problems.json"].read_text()) == []
+    for problems in run.glob("hosts/*/files/var/lib/enos_crdb/export/problems.json"):
+        assert json.loads(problems.read_text()) == []
+    assert len(list(run.glob("hosts/*/files/var/log/cockroach/cockroach.log"))) == len(NODES)
     assert MADE_UP in exported["statements.csv"].read_text(), "nobody may take it for a measurement"
     assert DISTRIBUTION in exported["vars.prom"].read_text()
 

@@ -207,7 +207,8 @@ def _start(chosen: Arguments) -> int:
     flags.check(given)
     path, in_memory = flags.store(chosen.store)
     if in_memory:
-        path = Path(tempfile.gettempdir()) / f"standin-mem-{os.getuid()}-{given['--listen-addr'].replace(':', '-')}"
+        name = f"standin-{os.getuid()}-{given['--listen-addr'].replace(':', '-')}"
+        path = Path(os.environ.get("RUNTIME_DIRECTORY") or tempfile.gettempdir()) / name
     join = [address for text in getattr(chosen, "join", []) for address in text.split(",") if address]
     node = Node(
         Settings(
@@ -221,6 +222,7 @@ def _start(chosen: Arguments) -> int:
             join=tuple(join),
             locality=given["--locality"],
             single=chosen.single,
+            logs=flags.logs(given["--log"], path.resolve()),
             url_file=Path(given["--listening-url-file"]) if given["--listening-url-file"] else None,
             pid_file=Path(given["--pid-file"]) if given["--pid-file"] else None,
         )

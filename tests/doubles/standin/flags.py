@@ -59,3 +59,9 @@ def store(spec: str) -> tuple[Path, bool]:
     if "path" not in fields:
         raise BadFlag("no path specified")
     return Path(fields["path"]), False
+
+
+def logs(spec: str, store: Path) -> Path:
+    """Directory of the log files (docs: configure-logs, ``dir``); beside the data when ``--log`` names none."""
+    found = re.search(r"\bdir:\s*([^\s,}]+)", spec)
+    return Path(found[1]) if found else store / "logs"

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Settings:
     join: tuple[str, ...]
     locality: str
     single: bool
+    logs: Path | None = None
     url_file: Path | None = None
     pid_file: Path | None = None
 
@@ -78,6 +80,8 @@ class Node:
     def run(self) -> None:
         """Serve until a signal ends it. Raises `Fatal`, `CertificateError`."""
         settings = self.settings
+        if settings.logs is not None:
+            settings.logs.mkdir(parents=True, exist_ok=True)
         self.trust.check_node()
         self._open_store()
         listener = _listen(settings.listen)
@@ -131,20 +135,31 @@ class Node:
             "sql": url,
             "status": "initialized" if self.members or self.id else "waiting for cluster initialization",
         }
-        print("CockroachDB node starting (STAND-IN: not CockroachDB)")
-        print("".join(f"{name + ':':<12}{value}\n" for name, value in lines.items()), flush=True)
+        text = "".join(f"{name + ':':<12}{value}\n" for name, value in lines.items())
+        print(f"CockroachDB node starting (STAND-IN: not CockroachDB)\n{text}", flush=True)
+        self.log("I", f"node startup completed (STAND-IN: not CockroachDB): {lines['status']}")
         notify("READY=1")
+
+    def log(self, severity: str, text: str) -> None:
+        """Write a line to the log, in the form of CockroachDB's (docs: log-formats, crdb-v2)."""
+        if self.settings.logs is not None:
+            when = datetime.now(timezone.utc).strftime("%y%m%d %H:%M:%S.%f")
+            with (self.settings.logs / "cockroach.log").open("a") as stream:
+                stream.write(f"{severity}{when} 1 stand-in \u22ee [n{self.id or '?'}] 1  {text}\n")
 
     def _leave(self) -> None:
         """Drain and go: no new connections are wanted, PostgreSQL stops before we do."""
         self.draining = True
         notify("STOPPING=1")
-        print("initiating graceful shutdown of server", flush=True)
+        self.log("I", "initiating graceful shutdown of server")
         if self.members is None and self.id is not None:
             with contextlib.suppress(Unreachable, peers.Refused, CertificateError):
                 peers.call(self.leader, self.trust, {"call": "leave", "id": self.id}, timeout_s=1)
         self.gateway.close()
         self.postgres.stop()
+        if self.settings.in_memory:
+            shutil.rmtree(self.settings.store, ignore_errors=True)
+            self.postgres.forget()
 
     # --- the cluster ---
 
@@ -241,14 +256,15 @@ class Node:
                 request = {"call": "join", "about": self._about()}
                 given = peers.call(about["leader"], self.trust, request, timeout_s=2)
             except (Unreachable, peers.Refused, CertificateError) as error:
-                print(f"W join: {address}: {error}", flush=True)
+                self.log("W", f"join: {address}: {error}")
                 continue
             self.cluster_id, self.leader, self.id = given["cluster_id"], about["leader"], given["id"]
             self._keep()
-            print(f"I joined the cluster as node {self.id}", flush=True)
+            self.log("I", f"joined the cluster as node {self.id}")
             return
 
     def _die(self, why: str) -> None:
+        self.log("F", why)
         print(f"ERROR: {why}", file=sys.stderr, flush=True)
         os._exit(1)
 
@@ -275,7 +291,7 @@ class Node:
             stream.socket.settimeout(None)
             self._dispatch(stream, code, content)
         except (wire.Closed, ssl.SSLError, OSError) as error:
-            print(f"I connection ended: {error}", flush=True)
+            self.log("I", f"connection ended: {error}")
         finally:
             stream.close()
 

@@ -124,6 +124,11 @@ class PostgreSQL:
             except subprocess.TimeoutExpired:
                 self._process.send_signal(signal.SIGQUIT)
 
+    def forget(self) -> None:
+        """Remove the data, which were to be in memory."""
+        for directory in {self.data, self.sockets}:
+            shutil.rmtree(directory, ignore_errors=True)
+
     def _accepts(self) -> bool:
         try:
             stream = self.connect()
