@@ -181,7 +181,7 @@ ASSUMPTIONS = (
     Assumption(
         id="version-command",
         sentence="`cockroach version` prints `Build Tag:` with the release and `Distribution: CCL`",
-        relied_on=(ROLE + "library/cockroachdb_binary.py", "enos_crdb/summary.py"),
+        relied_on=(ROLE + "library/cockroachdb_binary.py", "enos_crdb/summary/contents.py"),
         source=DOCS + "cockroach-version",
     ),
     Assumption(

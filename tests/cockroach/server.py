@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import ansible.module_utils
+import ansible.modules
 
 from enos_crdb import certificates
 from enos_crdb.command import SubprocessRunner
@@ -40,19 +42,10 @@ def describe(path: str) -> Executable:
 
 def role_module(kind: str, name: str) -> ModuleType:
     """A Python file of the Ansible role: its own code talks to the server, not a copy of it."""
-    known = f"ansible.module_utils.{name}"
-    if known in sys.modules and kind == "module_utils":
-        return sys.modules[known]
-    specification = importlib.util.spec_from_file_location(
-        known if kind == "module_utils" else name, ROLE / kind / f"{name}.py"
-    )
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    if kind == "module_utils":
-        sys.modules[known] = module
-    specification.loader.exec_module(module)
-    return module
+    for package, directory in ((ansible.module_utils, "module_utils"), (ansible.modules, "library")):
+        if str(ROLE / directory) not in package.__path__:
+            package.__path__.append(str(ROLE / directory))  # where Ansible looks for a role's modules, too
+    return importlib.import_module(f"ansible.{'module_utils' if kind == 'module_utils' else 'modules'}.{name}")
 
 
 class Notifications:
