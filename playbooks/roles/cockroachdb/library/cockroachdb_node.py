@@ -127,7 +127,8 @@ def absence(node: Client, others: list[str], timeout_s: int) -> str:
         seen = f"its process does not run (unit {UNIT} is {systemctl('is-active', UNIT) or 'unknown'})"
     elif silent:
         seen = (
-            f"its process runs, but cannot reach {', '.join(silent)}: is the network `database` cut, or a port blocked?"
+            f"its process runs, but cannot reach {', '.join(silent)} (is the network `database` cut, or a port "
+            "blocked?)"
         )
     elif not reachable(node.server):
         seen = f"its process runs, but does not listen on {node.server}"
