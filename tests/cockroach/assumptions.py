@@ -215,6 +215,18 @@ ASSUMPTIONS = (
         source=DOCS + "truncate",
     ),
     Assumption(
+        id="cancel-sessions",
+        sentence="CANCEL SESSIONS ends the sessions of one user, who sees a lost connection",
+        relied_on=(ROLE + "library/cockroachdb_fresh.py", PACKAGE + "errors.py"),
+        source=DOCS + "cancel-session",
+    ),
+    Assumption(
+        id="provisioning",
+        sentence="database, user, cluster and session settings and zone are read back as they were set",
+        relied_on=(ROLE + "library/cockroachdb_database.py", ROLE + "module_utils/cockroachdb_values.py"),
+        source=DOCS + "show-default-session-variables-for-role and the pages of each statement",
+    ),
+    Assumption(
         id="not-throttled",
         sentence="a new cluster without a key takes more than five transactions at once",
         relied_on=(ROLE + "library/cockroachdb_cluster.py",),

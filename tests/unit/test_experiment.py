@@ -67,6 +67,7 @@ def a_report() -> bytes:
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr("enos_crdb.wheelhouse.ensure", lambda lock, **_: Path("/wheels") / lock.stem)
+    monkeypatch.setattr("enos_crdb.keystone_wheel.ensure", lambda cache, runner: cache / "keystone_crdb.whl")
     configuration = config.load(CONFIGS / "local-galera.yaml")
     deployment = Store(tmp_path).create(configuration.name, configuration.model_dump(mode="json"))
     deployment.add_secrets(inventory.new_secrets())

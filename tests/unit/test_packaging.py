@@ -134,4 +134,4 @@ def test_every_imported_library_is_required() -> None:
 def test_every_package_is_listed() -> None:
     listed = set(setup_cfg()["options"]["packages"].split())
     found = {str(Path(name).parent).replace("/", ".") for name in tracked("enos_crdb") if name.endswith(".py")}
-    assert listed == found | {"enos_crdb.playbooks", "enos_crdb.configs"}
+    assert listed == found | {"enos_crdb.playbooks", "enos_crdb.configs", "enos_crdb.keystone_crdb"}

@@ -1,0 +1,8 @@
+"""The summary of a run, from its directory alone: a table for the terminal and ``summary.csv``."""
+
+from __future__ import annotations
+
+from enos_crdb.summary.contents import Row, Summary, summarise
+from enos_crdb.summary.forms import table, write_csv, write_samples
+
+__all__ = ["Row", "Summary", "summarise", "table", "write_csv", "write_samples"]

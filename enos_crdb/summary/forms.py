@@ -1,0 +1,135 @@
+"""The forms a summary takes: a table for a terminal, ``summary.csv``; and the samples as they are kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from enos_crdb import stats, traffic
+from enos_crdb.model import Sample
+from enos_crdb.stats import ITERATION
+from enos_crdb.store import write_text
+from enos_crdb.summary.contents import Row, Summary
+
+
+def write_samples(samples: Iterable[Sample], directory: Path) -> Path:
+    """Write the run's ``samples.csv``."""
+    path = directory / "samples.csv"
+    stats.write(samples, path)
+    path.chmod(0o600)
+    return path
+
+
+def table(summary: Summary) -> RenderableType:
+    """One line per scenario (whole iterations), below what it was measured on."""
+    shown = Table(
+        title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    shown.add_column("scenario", overflow="fold")
+    rows = [row for row in summary.rows if row.statistics.metric == ITERATION]
+    counted = any(row.traffic for row in rows)
+    for heading in (*_HEADINGS, *(_SQL if counted else ())):
+        shown.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    for row in rows:
+        cells = (*_cells(row), *(_traffic_cells(row) if counted else ()))
+        shown.add_row(*cells, style="" if row.status == "ok" else "red")
+    facts = Table.grid(padding=(0, 2))
+    for name, value in {**_LEGEND, **(_SQL if counted else {}), **summary.facts}.items():
+        facts.add_row(Text(name, style="bold"), Text(value))
+    return Group(shown, facts)
+
+
+_HEADINGS = ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "CPU")
+_LEGEND = {
+    "mean ... p99": "milliseconds, of successful iterations",
+    "ok/s": "successful iterations per second, all Rallies together",
+    "CPU": "share of its host's cores that Rally used",
+}
+_SQL = {
+    "SQL": "round trips between Keystone and database per iteration, preparation included",
+    "replays": "transactions repeated because the database asked for it, or was lost",
+}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.statistics
+    durations = (found.mean, found.p50, found.p95, found.p99)
+    return (
+        found.scenario.removeprefix("keystone/"),
+        str(found.n),
+        str(found.failures),
+        *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
+        "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
+        "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
+    )
+
+
+def _traffic_cells(row: Row) -> tuple[str, str]:
+    if row.traffic is None or not row.statistics.n:
+        return "-", "-"
+    lost = f" ({row.traffic.gave_up} given up)" if row.traffic.gave_up else ""
+    return f"{row.traffic.round_trips / row.statistics.n:.0f}", f"{row.traffic.replays}{lost}"
+
+
+def write_csv(summary: Summary, directory: Path) -> Path:
+    """Write ``summary.csv``: a line per scenario and metric, each with everything it was measured on."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_MEASURED, *summary.labels])
+    for row in summary.rows:
+        found = row.statistics
+        measured = (
+            summary.run,
+            found.scenario,
+            found.metric,
+            row.status,
+            found.n,
+            found.failures,
+            *(_plain(value) for value in (found.mean, found.p50, found.p95, found.p99, found.throughput)),
+            _plain(100 * row.client_cpu),
+            _plain(100 * row.machine_cpu),
+            *_sent(row.traffic),
+        )
+        writer.writerow([*measured, *summary.labels.values()])
+    path = directory / "summary.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+_MEASURED = (
+    "run",
+    "scenario",
+    "metric",
+    "status",
+    "n",
+    "failures",
+    "mean_s",
+    "p50_s",
+    "p95_s",
+    "p99_s",
+    "throughput_per_s",
+    "rally_cpu_percent",
+    "machine_cpu_percent",
+    "sql_round_trips",
+    "sql_statements",
+    "sql_replays",
+    "sql_gave_up",
+)
+
+
+def _sent(found: traffic.Traffic | None) -> tuple[str, ...]:
+    if found is None:
+        return ("",) * 4
+    return tuple(str(count) for count in (found.round_trips, found.statements, found.replays, found.gave_up))
+
+
+def _plain(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
