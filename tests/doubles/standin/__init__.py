@@ -25,3 +25,7 @@ DISTRIBUTION = "STAND-IN (PostgreSQL behind a proxy; not CockroachDB)"
 
 MADE_UP = "made up by the stand-in"
 """Stands in every answer that has no real data behind it."""
+
+
+class Stopped(Exception):
+    """A node cannot start or go on; the message is its last word."""

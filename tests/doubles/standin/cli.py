@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from tests.doubles.standin import DISTRIBUTION, certificates, client, flags, peers, trust, wire
-from tests.doubles.standin.node import Fatal, Node, Settings
-from tests.doubles.standin.postgres import NoPostgreSQL
+from tests.doubles.standin import DISTRIBUTION, Stopped, certificates, client, flags, peers, trust, wire
 from tests.doubles.standin.trust import Trust
 
 Arguments = argparse.Namespace
@@ -31,7 +29,9 @@ class _Parser(argparse.ArgumentParser):
 
 def version() -> str:
     """The version this stand-in was built to announce, such as ``v25.4.11``."""
-    return resources.files("tests.doubles.standin").joinpath("version.txt").read_text().strip()
+    found = pkgutil.get_data("tests.doubles.standin", "version.txt")
+    assert found is not None
+    return found.decode().strip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"cannot dial server.\nIs the server running?\n{hint}\n\n{error}")
     except wire.Closed as error:
         return _fail(f"connection lost.\n\n{error}")
-    except (peers.Refused, client.SQLError, Fatal, NoPostgreSQL, flags.BadFlag) as error:
+    except (peers.Refused, client.SQLError, Stopped, flags.BadFlag) as error:
         return _fail(str(error))
 
 
@@ -203,6 +203,8 @@ def _sql(chosen: Arguments) -> int:
 
 
 def _start(chosen: Arguments) -> int:
+    from tests.doubles.standin.node import Node, Settings  # half of what the other commands would load for nothing
+
     given = {flag: getattr(chosen, flag.strip("-").replace("-", "_")) for flag in flags.DOCUMENTED}
     flags.check(given)
     path, in_memory = flags.store(chosen.store)

@@ -19,11 +19,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tests.doubles.standin import peers, wire
+from tests.doubles.standin import Stopped, peers, wire
 from tests.doubles.standin.console import Console
 from tests.doubles.standin.gateway import Gateway
 from tests.doubles.standin.members import Members, now
-from tests.doubles.standin.postgres import NoPostgreSQL, PostgreSQL
+from tests.doubles.standin.postgres import PostgreSQL
 from tests.doubles.standin.trust import CertificateError, Trust, Unreachable, common_name, host_and_port
 from tests.doubles.standin.wire import Stream
 
@@ -50,10 +50,6 @@ class Settings:
     pid_file: Path | None = None
 
 
-class Fatal(Exception):
-    """The node cannot go on; the message is its last word."""
-
-
 class Node:
     """A running node. The thread that calls `run` owns PostgreSQL."""
 
@@ -78,7 +74,7 @@ class Node:
     # --- life ---
 
     def run(self) -> None:
-        """Serve until a signal ends it. Raises `Fatal`, `CertificateError`."""
+        """Serve until a signal ends it. Raises `Stopped`, `CertificateError`."""
         settings = self.settings
         if settings.logs is not None:
             settings.logs.mkdir(parents=True, exist_ok=True)
@@ -106,7 +102,7 @@ class Node:
         try:
             self._bootstrap()
             job.put("")
-        except (NoPostgreSQL, OSError) as error:
+        except (Stopped, OSError) as error:
             shutil.rmtree(self.postgres.data, ignore_errors=True)
             job.put(str(error))
 
@@ -364,7 +360,7 @@ def _listen(address: str) -> socket.socket:
     try:
         return socket.create_server((host if address.rpartition(":")[0] else "", port), backlog=256)
     except OSError as error:
-        raise Fatal(f"cannot listen: listen tcp {address}: bind: {error.strerror}") from error
+        raise Stopped(f"cannot listen: listen tcp {address}: bind: {error.strerror}") from error
 
 
 def _advertised(address: str, listener: socket.socket) -> str:

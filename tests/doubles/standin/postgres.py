@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.doubles.standin import wire
+from tests.doubles.standin import Stopped, wire
 from tests.doubles.standin.wire import Stream
 
 LONGEST_SOCKET_PATH = 90
@@ -28,15 +28,11 @@ PARAMETERS = {
 }
 
 
-class NoPostgreSQL(Exception):
-    """There is no PostgreSQL on this host, or it does not start."""
-
-
 def programs() -> Path:
-    """Directory of initdb and postgres. Raises `NoPostgreSQL`."""
+    """Directory of initdb and postgres. Raises `Stopped`."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
-        raise NoPostgreSQL("STAND-IN: there is no PostgreSQL on this host: apt-get install postgresql")
+        raise Stopped("STAND-IN: there is no PostgreSQL on this host: apt-get install postgresql")
     return found[-1].parent
 
 
@@ -73,7 +69,7 @@ class PostgreSQL:
         command += ["--encoding=UTF8", "--locale=C.UTF-8"]
         done = subprocess.run(self._ours(command), capture_output=True, text=True, check=False, cwd="/")
         if done.returncode:
-            raise NoPostgreSQL(f"STAND-IN: initdb failed: {done.stderr or done.stdout}")
+            raise Stopped(f"STAND-IN: initdb failed: {done.stderr or done.stdout}")
         with (self.data / "postgresql.auto.conf").open("a") as settings:
             settings.writelines(f"{name} = {value}\n" for name, value in PARAMETERS.items())
             settings.write(f"unix_socket_directories = '{self.sockets}'\n")
@@ -96,7 +92,7 @@ class PostgreSQL:
         deadline = time.monotonic() + timeout_s
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise NoPostgreSQL(f"STAND-IN: PostgreSQL does not start: {self.log.read_text()[-2000:]}")
+                raise Stopped(f"STAND-IN: PostgreSQL does not start: {self.log.read_text()[-2000:]}")
             time.sleep(0.05)
 
     def _outlive_the_last(self, timeout_s: float = 10) -> None:
@@ -164,4 +160,4 @@ def _unprivileged() -> pwd.struct_passwd:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise NoPostgreSQL("STAND-IN: neither user postgres nor nobody exists")
+    raise Stopped("STAND-IN: neither user postgres nor nobody exists")
