@@ -214,6 +214,21 @@ def test_messages_are_counted_by_kind(sql: str, kind: str) -> None:
     assert Statement(sql).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("sql", "reads"),
+    [
+        ("SELECT a FROM b", True),
+        ("SELECT version()", False),
+        ("SELECT pg_catalog.version()", False),
+        ("SELECT 1", False),
+        ("SELECT a FROM information_schema.tables", False),
+        ("DELETE FROM b", False),
+    ],
+)
+def test_only_stored_rows_are_read_with_conflicts(sql: str, reads: bool) -> None:
+    assert Statement(sql).reads_rows is reads
+
+
 def fates(faults: Faults, shape: str, count: int = 2000) -> list[str | None]:
     injector = Injector(faults)
     return [injector.draw(AT_WRITE, shape) for _ in range(count)]

@@ -303,7 +303,7 @@ class Session:
             fault = draw(AT_COMMIT, self._writes)
         elif statement.verb in WRITES:
             fault = draw(AT_WRITE, statement.shape)
-        elif statement.verb == "select":
+        elif statement.reads_rows:
             fault = draw(AT_READ, statement.shape)
         else:
             return None

@@ -49,6 +49,14 @@ class Statement:
         return self.words.rstrip(" ;").lower() == "select 1"
 
     @property
+    def reads_rows(self) -> bool:
+        """Whether it is a SELECT of stored rows: a version or a catalog is read without a conflict."""
+        words = self.words.lower()
+        return (
+            self.verb == "select" and " from " in words and not re.search(r"\b(pg_catalog|information_schema)\.", words)
+        )
+
+    @property
     def kind(self) -> str:
         """The group it is counted in."""
         if self.verb in {"begin", "start"}:
