@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -240,9 +240,10 @@ def probe() -> Callable[..., Any]:
 def ask(probing: Node) -> Steps:
     """Ask through psycopg2: ``ask("a", "BEGIN", "b", "SELECT 1", ...)``, sessions and statements in turn."""
 
-    def steps(*words: str, database: str = "probe") -> list[dict[str, Any]]:
-        url = f"postgresql://root@127.0.0.1:{probing.port}/{database}?sslmode=disable"
-        listed = [{"session": words[n], "url": url, "sql": words[n + 1]} for n in range(0, len(words), 2)]
+    def steps(*words: str, database: str = "probe", urls: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        own = f"postgresql://root@127.0.0.1:{probing.port}/{database}?sslmode=disable"
+        pairs = [(words[n], words[n + 1]) for n in range(0, len(words), 2)]
+        listed = [{"session": name, "url": (urls or {}).get(name, own), "sql": text} for name, text in pairs]
         return list(_probe("sql", input=json.dumps(listed)))
 
     return steps

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from tests.cockroach.conftest import make_database
+from tests.cockroach.conftest import Steps, make_database
 from tests.cockroach.server import Node, role_module
 from tests.cockroach.verdicts import Executable
 
@@ -81,43 +83,64 @@ def test_the_counters_that_explain_a_result_exist(filled: Node, saw: Saw) -> Non
     assert not missing
 
 
-@decides("backup-restore")
-def test_a_database_is_backed_up_and_restored(filled: Node, saw: Saw) -> None:
-    place = "'nodelocal://1/assumption'"
-    for statement in (
-        f"BACKUP DATABASE filled INTO {place}",
-        f"RESTORE DATABASE filled FROM LATEST IN {place} WITH new_db_name = 'filled_restored'",
-    ):
-        try:
-            filled.client.sql(statement, timeout_s=300)
-        except role_module("module_utils", "cockroachdb_client").Refused as refusal:
-            raise AssertionError(f"{statement}: {refusal}") from None
-    count = filled.client.value("SELECT count(*) FROM filled_restored.public.parent")
-    saw(f"{count} rows came back")
-    assert count == "2"
-    filled.client.sql("DROP DATABASE filled_restored CASCADE")
-
-
 @decides("rows-reset")
-def test_rows_are_written_anew(filled: Node, saw: Saw) -> None:
-    client = filled.client
-    client.sql(
-        "DROP SCHEMA IF EXISTS fresh CASCADE",
-        "CREATE SCHEMA fresh",
-        "CREATE TABLE fresh.parent AS SELECT * FROM public.parent",
-        "CREATE TABLE fresh.child AS SELECT * FROM public.child",
-        "INSERT INTO public.parent VALUES (9)",
-        "TRUNCATE TABLE public.parent, public.child CASCADE",
-        "INSERT INTO public.parent SELECT * FROM fresh.parent",
-        "INSERT INTO public.child SELECT * FROM fresh.child",
-        database="filled",
-    )
-    differing = client.value(
-        "SELECT count(*) FROM (SELECT * FROM public.parent EXCEPT SELECT * FROM fresh.parent) AS d", database="filled"
-    )
-    rows = client.value("SELECT count(*) FROM public.parent", database="filled")
-    saw(f"{rows} rows, {differing} differ")
-    assert (rows, differing) == ("2", "0")
+def test_the_rows_that_were_kept_come_back(filled: Node, saw: Saw) -> None:
+    fresh = role_module("library", "cockroachdb_fresh")
+    database = fresh.Database(filled.client, "filled")
+    rows = fresh.keep(database)
+    database.do("INSERT INTO public.parent VALUES (9)", "DELETE FROM public.child")
+    with _refusals_are_answers():
+        began = time.monotonic()
+        fresh.by_rows(database, rows, "keystone")  # compares every row itself
+        saw(f"{rows} in {time.monotonic() - began:.1f} s")
+
+
+@decides("backup-restore")
+def test_a_backup_comes_back_beside_the_database(filled: Node, saw: Saw) -> None:
+    fresh = role_module("library", "cockroachdb_fresh")
+    database = fresh.Database(filled.client, "filled")
+    tried = fresh.trial(database, fresh.keep(database), "keystone", "auto")
+    saw(f"seconds {tried['took_s']}, refused {tried['refused'] or 'none'}")
+    assert "backup" in tried["took_s"]
+
+
+@decides("cancel-sessions")
+def test_keystones_sessions_are_ended(filled: Node, ask: Steps, saw: Saw) -> None:
+    url = f"postgresql://keystone@127.0.0.1:{filled.port}/filled?sslmode=disable"
+    end = "CANCEL SESSIONS IF EXISTS (SELECT session_id FROM [SHOW CLUSTER SESSIONS] WHERE user_name = 'keystone')"
+    answers = ask("open", "SELECT 1", "root", end, "open", "SELECT 1", urls={"open": url})
+    saw(f"{answers[1]['message'] or 'ended'}; then {answers[2]['sqlstate']} {answers[2]['message'][:120]}")
+    assert not answers[1]["message"]
+    assert answers[2]["sqlstate"] in ("57P01", "57014", "")
+    assert answers[2]["message"]
+
+
+@decides("provisioning")
+def test_what_the_role_sets_it_reads_back(single: Node, saw: Saw) -> None:
+    module = role_module("library", "cockroachdb_database")
+    asked = {
+        "keystone": {"database": "provided", "user": "provider", "zone": {"gc.ttlseconds": "600"}, "multi_region": {}},
+        "replicas": 1,
+        "license": "",
+        "cluster_settings": {"diagnostics.reporting.enabled": False, "sql.stats.automatic_collection.enabled": True},
+        "session_settings": {"default_transaction_isolation": "serializable", "statement_timeout": "61s"},
+    }
+    with _refusals_are_answers():
+        first = module.converge(single.client, asked)
+        held = module.read_back(single.client, asked)
+        second = module.converge(single.client, asked)
+    saw(f"{len(first)} statements, then {second or 'none'}; {held}")
+    assert second == []
+
+
+@contextmanager
+def _refusals_are_answers() -> Iterator[None]:
+    """What the server refuses, or has otherwise than asked, refutes; anything else is a fault of the test."""
+    client, fresh = role_module("module_utils", "cockroachdb_client"), role_module("library", "cockroachdb_fresh")
+    try:
+        yield
+    except (client.Refused, fresh.Stale, role_module("library", "cockroachdb_database").Different) as answer:
+        raise AssertionError(str(answer)) from None
 
 
 @decides("not-throttled")
