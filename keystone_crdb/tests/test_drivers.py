@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import pkgutil
 from collections.abc import Iterator
@@ -230,7 +231,13 @@ def test_a_duplicate_is_not_replayed(driver: Any, monkeypatch: pytest.MonkeyPatc
 # What the rules of replay.py assume about Keystone's sources.
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+@functools.cache
+def sources() -> tuple[tuple[str, ast.Module], ...]:
+    """Every module of Keystone but its tests."""
+    return tuple(_parsed())
+
+
+def _parsed() -> Iterator[tuple[str, ast.Module]]:
     for module in pkgutil.walk_packages([str(SOURCES)], "keystone."):
         path = SOURCES.parent / Path(*module.name.split(".")).with_suffix(".py")
         if ".tests" not in module.name and path.exists():

@@ -54,6 +54,15 @@ def test_sql_of_a_driver_call_is_counted_there(engine: Engine, counted: Counted)
     assert {name: counted("x.write")[name] for name in ("statements", "commits")} == {"statements": 2, "commits": 1}
 
 
+def test_rows_that_go_in_one_statement_are_one_statement(engine: Engine, counted: Counted) -> None:
+    """SQLAlchemy's "insertmanyvalues" (an INSERT of several rows with RETURNING)."""
+    thing = sqlalchemy.table("thing", sqlalchemy.column("id", sqlalchemy.Integer))
+    rows = [{"id": number} for number in range(10, 15)]
+    with scope.entered("x.many"), engine.begin() as connection:
+        connection.execute(thing.insert().returning(thing.c.id), rows)
+    assert counted("x.many")["statements"] == 2, "BEGIN, which oslo.db sends to SQLite, and the INSERT"
+
+
 def test_a_connection_is_pinged_from_its_second_use_on(tmp_path: object, counted: Counted) -> None:
     engine = sqlalchemy.create_engine(
         f"sqlite:///{tmp_path}/x.db?plugin=keystone_crdb", pool_pre_ping=True, poolclass=sqlalchemy.QueuePool

@@ -34,7 +34,7 @@ def pytest_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_packages_own_tests_pass(release: str, pytest_alone: Path) -> None:
     command = [str(environment(release)), "-W", "ignore", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
     added = {"PYTHONPATH": str(pytest_alone), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = SubprocessRunner().run(command, cwd=TESTS, env=added, timeout_s=300, check=False)
+    done = SubprocessRunner().run(command, cwd=TESTS, env=added, timeout_s=600, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     (passed,) = re.findall(r"(\d+) passed", done.stdout)
     assert int(passed) > 150
