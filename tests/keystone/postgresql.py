@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from enos_crdb.command import Completed, Runner, SubprocessRunner
 
@@ -47,6 +52,11 @@ def _user() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in known), None)
 
 
+def _group() -> str:
+    """The group of `_user`."""
+    return grp.getgrgid(pwd.getpwnam(_user() or "root").pw_gid).gr_name
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on now."""
     with socket.socket() as probe:
@@ -71,6 +81,7 @@ class PostgreSQL:
         self._data = directory / "data"
         self._settings = {**SETTINGS, **(settings or {})}
         self._runner = runner or SubprocessRunner()
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> PostgreSQL:
         self.directory.mkdir(parents=True)
@@ -99,16 +110,32 @@ class PostgreSQL:
         """SQLAlchemy's URL of `database`."""
         return f"{dialect}://{user}@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> None:
-        """Start it (again); returns when it answers."""
+    def start(self, timeout_s: float = 60) -> None:
+        """Start it (again); returns when it answers. Raises `RuntimeError` with its last words when it does not."""
         options = {**self._settings, "port": str(self.port), "unix_socket_directories": str(self.directory)}
-        text = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        self._as_user("pg_ctl", "--wait", "--silent", f"--pgdata={self._data}", f"--log={self._data}/log",
-                      f"--options={text}", "start")  # fmt: skip
+        settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        account: dict[str, Any] = {"user": _user(), "group": _group(), "extra_groups": []} if os.geteuid() == 0 else {}
+        with (self._data / "log").open("ab") as log:
+            # Our child, in our process group: pg_ctl would make it a daemon that outlives a killed test session.
+            self._process = subprocess.Popen(
+                [str(self._programs / "postgres"), "-D", str(self._data), *settings],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **account,
+            )
+        end = time.monotonic() + timeout_s
+        while self._client("pg_isready", "--quiet", check=False).returncode:
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"PostgreSQL does not start: {self.log[-2000:]}")
+            time.sleep(0.05)
 
-    def stop(self, mode: str = "immediate") -> None:
-        """Stop it; ``immediate`` is what a crash looks like."""
-        self._as_user("pg_ctl", "--wait", "--silent", f"--pgdata={self._data}", f"--mode={mode}", "stop", check=False)
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Stop it; SIGQUIT is what a crash looks like, SIGINT is orderly."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(timeout=60)
 
     def create(self, database: str, *, template: str | None = None, owner: str = "postgres") -> str:
         """Create `database`, as a copy of `template` if given (nobody may be connected to it); returns its URL."""
@@ -136,9 +163,9 @@ class PostgreSQL:
     def log(self) -> str:
         return (self._data / "log").read_text(errors="replace")
 
-    def _client(self, program: str, *arguments: str) -> Completed:
+    def _client(self, program: str, *arguments: str, check: bool = True) -> Completed:
         connection = (f"--host={self.directory}", f"--port={self.port}", "--username=postgres")
-        return self._runner.run([str(self._programs / program), *connection, *arguments], timeout_s=120)
+        return self._runner.run([str(self._programs / program), *connection, *arguments], timeout_s=120, check=check)
 
     def _give_away(self) -> None:
         if os.geteuid() == 0:
@@ -147,7 +174,6 @@ class PostgreSQL:
             shutil.chown(self.directory, name)
             self.directory.chmod(0o755)
 
-    def _as_user(self, program: str, *arguments: str, check: bool = True) -> Completed:
+    def _as_user(self, program: str, *arguments: str) -> Completed:
         prefix = ["runuser", f"--user={_user()}", "--"] if os.geteuid() == 0 else []
-        command = [*prefix, str(self._programs / program), *arguments]
-        return self._runner.run(command, cwd=self.directory, timeout_s=120, check=check)
+        return self._runner.run([*prefix, str(self._programs / program), *arguments], cwd=self.directory, timeout_s=120)
