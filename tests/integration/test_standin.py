@@ -262,7 +262,7 @@ def test_a_binary_that_cannot_be_had(engine: Engine, tmp_path: Path) -> None:
     with mirror(tmp_path / "mirror") as torn, mirror(tmp_path / "empty") as empty:
         for source, more, words in (
             ("http://127.0.0.1:9", (), "cannot be downloaded"),
-            (torn, ("--set", f"database.sha256={'0' * 64}"), "does not have the SHA-256 that database.sha256 asks for"),
+            (torn, ("--set", f"database.sha256={'f' * 64}"), "does not have the SHA-256 that database.sha256 asks for"),
             (empty, (), "There is no CockroachDB v25.4.11 for linux-"),
         ):
             options = ("--env", FILE, "--set", f"database.mirror={source}", *more)
@@ -274,7 +274,7 @@ def test_a_binary_that_cannot_be_had(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_local_binary_that_is_another_one(engine: Engine, tmp_path: Path) -> None:
-    options = (*Deployed(engine, tmp_path / "binary").options, "--set", f"database.sha256={'0' * 64}")
+    options = (*Deployed(engine, tmp_path / "binary").options, "--set", f"database.sha256={'f' * 64}")
     said = engine.run("deploy", *options, "--phase", "layers", status=2).output
     assert "has the SHA-256" in said
     assert "but database.sha256 says" in said
