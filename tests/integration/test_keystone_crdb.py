@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from enos_crdb.command import SubprocessRunner
+from tests.doubles.cockroachdb_wire import Double
 from tests.keystone import RELEASES, Keystone, PostgreSQL, environment, missing_postgresql
 
 pytestmark = pytest.mark.keystone
@@ -59,3 +61,26 @@ def test_migrations_one_by_one_make_the_schema_that_db_sync_makes(server: Postgr
         else:
             keystone.package("migrations", f"--config-file={keystone.configuration}").check()
     assert server.schema("alone") == server.schema("together")
+
+
+def test_the_migration_that_cockroachdb_refuses_is_named_and_passes_with_the_plugin(
+    server: PostgreSQL, tmp_path: Path
+) -> None:
+    python = environment(RELEASES[-1])
+    reports = {}
+    for drivers in ("off", "plugin"):
+        server.create(drivers)
+        with Double(backend=server.address, version="25.4.11") as double:
+            host, port = double.address
+            url = f"cockroachdb+psycopg2://postgres@{host}:{port}/{drivers}?sslmode=disable"
+            keystone = Keystone(directory=tmp_path / drivers, python=python, url=url, drivers=drivers)
+            done = keystone.package("migrations", f"--config-file={keystone.configuration}", "--json")
+            reports[drivers] = (done.status, json.loads(done.output))
+    status, report = reports["off"]
+    (failed,) = (step for step in report["revisions"] if step["outcome"] == "failed")
+    assert (status, failed["revision"]) == (1, "99de3849d860")
+    assert failed["statement"].startswith("ALTER TABLE access_rule DROP CONSTRAINT")
+    assert "DROP INDEX CASCADE" in failed["message"]
+    assert report["server"].startswith("CockroachDB")
+    status, report = reports["plugin"]
+    assert (status, report["passed"], report["dialect"]) == (0, True, "cockroachdb")
