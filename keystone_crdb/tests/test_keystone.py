@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 from keystone_crdb import GROUPS
 from keystone_crdb.arguments import Snapshot
 from keystone_crdb.errors import AmbiguousResult, TransactionConflict
+from keystone_crdb.scope import OUTSIDE, scope
 
 Counted = Callable[[str], dict[str, int]]
 Fail = Callable[..., None]
@@ -138,3 +139,11 @@ def test_oslo_dbs_own_retry_does_not_sleep(fail: Fail, counted: Counted) -> None
     assert (seen["calls"], seen["replays"]) == (1, 2)
     with pytest.raises(keystone_exception.UserNotFound):
         driver("identity").get_user("c")
+
+
+def test_a_query_that_keystone_left_unrun_is_run_within_the_call(database: Engine, counted: Counted) -> None:
+    found = driver("federation").get_enabled_service_providers()
+    assert not scope.transactions, "its transaction stays open"
+    assert "statements" in counted("federation.get_enabled_service_providers")
+    assert list(found) == []
+    assert counted(OUTSIDE) == {}

@@ -11,6 +11,7 @@ from types import GeneratorType
 from typing import Any
 
 from oslo_db import exception
+from sqlalchemy.orm import Query
 from sqlalchemy.orm.exc import StaleDataError
 
 from keystone_crdb import counters, wire
@@ -82,5 +83,16 @@ def _reason(error: Exception) -> str | None:
 
 
 def _evaluated(result: Any) -> Any:
-    """A generator runs after its call returned, where nobody would repeat it: run it here."""
-    return iter(list(result)) if isinstance(result, GeneratorType) else result
+    """What runs after its call returned would not be repeated: run it here.
+
+    Of a query that nobody has run yet (Keystone 28 to 30 returns one from `get_enabled_service_providers`), the
+    transaction would moreover stay open until Python's garbage collector finds its session.
+    """
+    if isinstance(result, GeneratorType):
+        return iter(list(result))
+    if not isinstance(result, Query):
+        return result
+    try:
+        return result.all()
+    finally:
+        result.session.close()
