@@ -118,7 +118,7 @@ def describe(configuration: Configuration) -> list[tuple[str, str]]:
     """The choices that decide what is measured, for people: (what, how)."""
     options = configuration.openstack.keystone
     database = configuration.database.model_dump(mode="json", exclude={"backend"})
-    settings = ", ".join(f"{name} {value}" for name, value in database.items() if value != {})
+    settings = ", ".join(f"{name} {value}" for name, value in database.items() if value not in ({}, [], None))
     bench = configuration.bench
     return [
         ("database", f"{configuration.database.backend} ({settings})"),

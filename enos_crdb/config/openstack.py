@@ -41,7 +41,8 @@ class Keystone(Section):
     workers: int = Field(default=2, ge=1, le=256)
     """uWSGI processes per Keystone host."""
     threads: int = Field(default=1, ge=1, le=64)
-    """Threads per uWSGI process."""
+    """Threads per uWSGI process. Keystone 28 to 30 mixes up the tokens of requests that threads of a process serve at
+    once: raise ``workers`` instead."""
     cache: Literal["memcached", "none"] = "memcached"
     """``none`` makes every request go to the database (10 to 100 times more statements)."""
     password_hash_rounds: int = Field(default=4, ge=4, le=31)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ LOCAL, SATURATED = "nspawn", 0.95
 """Local hosts compete for the processors of one machine; above this share, they wait for each other."""
 COCKROACHDB = ("CCL", "OSS")
 """Distributions of CockroachDB, as the program names itself."""
+YOUNG_DAYS = 6
+"""Older clusters of CockroachDB without a licence key are warned of."""
 P99_NEEDS = 100
 """With fewer values, the 99th percentile is little else than the largest."""
 
@@ -64,7 +67,7 @@ def summarise(directory: Path) -> Summary:
             facts=facts(directory, manifest),
             labels=labels(directory, manifest),
             rows=rows,
-            warnings=(*manifest["warnings"], *_doubts(rows, manifest)),
+            warnings=(*manifest["warnings"], *_doubts(rows, manifest), *_throttled_soon(directory, manifest)),
             failure=_failure(manifest),
         )
     except (KeyError, TypeError) as error:
@@ -170,6 +173,29 @@ def _doubts(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Iterator[str]:
     if few:
         least = min(row.statistics.n - row.statistics.failures for row in few)
         yield f"p99 rests on as few as {least} iterations: below {P99_NEEDS}, read it as the slowest one."
+    threads = manifest["configuration"]["openstack"]["keystone"]["threads"]
+    if threads > 1:
+        yield (
+            f"Keystone ran {threads} threads per worker: Keystone 28 to 30 mixes up the tokens of requests that one "
+            "worker serves at once. Use `openstack.keystone.workers` instead."
+        )
     shared = [host["name"] for host in manifest["hosts"] if "rally" in host["roles"] and len(host["roles"]) > 1]
     if shared:
         yield f"Rally shared {', '.join(shared)} with what it measured; give it a host of its own."
+
+
+def _throttled_soon(directory: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Without a licence key, a CockroachDB cluster of several nodes is throttled seven days after it was made."""
+    database = manifest["configuration"]["database"]
+    if database["backend"] != "cockroachdb" or database.get("license_file"):
+        return
+    found = sorted(directory.glob("hosts/*/files/var/lib/enos_crdb/export/cluster.json"))
+    nodes = sum("database" in host["roles"] for host in manifest["hosts"])
+    if found and nodes > 1:
+        made = datetime.fromisoformat(read_json(found[0])["initialised_at"])
+        age_days = (datetime.fromisoformat(manifest["started_at"]) - made).total_seconds() / 86400
+        if age_days > YOUNG_DAYS:
+            yield (
+                f"the CockroachDB cluster was {age_days:.1f} days old and has no licence key: after 7 days it takes no "
+                "more than 5 transactions at once. `destroy --hosts keep`, then `deploy`, makes a new one."
+            )

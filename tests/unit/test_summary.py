@@ -171,6 +171,38 @@ def test_what_only_answers_like_cockroachdb_is_not_reported_as_such(tmp_path: Pa
     assert "cockroachdb 25.4.11 on database-1" in " ".join(shown(run).split())
 
 
+@pytest.mark.parametrize(
+    ("made", "license_file", "nodes", "warned"),
+    [
+        ("2026-11-16T09:00:00+00:00", None, 3, True),
+        ("2026-11-17T09:00:00+00:00", None, 3, False),
+        ("2026-11-16T09:00:00+00:00", "/key", 3, False),
+        ("2026-11-16T09:00:00+00:00", None, 1, False),
+    ],
+    ids=["old", "young", "licensed", "single"],
+)
+def test_a_cluster_that_is_throttled_soon_is_said(
+    tmp_path: Path, made: str, license_file: str | None, nodes: int, warned: bool
+) -> None:
+    database = {"backend": "cockroachdb", "license_file": license_file}
+    configuration = {**manifest()["configuration"], "database": database}
+    hosts = [{"name": f"database-{n}", "roles": ["database"], "site": "a", "addresses": {}} for n in range(nodes)]
+    run = a_run(tmp_path, good(USERS), configuration=configuration, hosts=[*hosts, *manifest()["hosts"][1:]])
+    export = run / "hosts" / "database-0" / "files/var/lib/enos_crdb/export"
+    export.mkdir(parents=True)
+    (export / "cluster.json").write_text(json.dumps({"initialised_at": made}))
+    said = [warning for warning in summarise(run).warnings if "days old" in warning]
+    assert len(said) == warned
+    assert not warned or "6.0 days old" in said[0]
+
+
+def test_threads_that_share_tokens_are_said(tmp_path: Path) -> None:
+    configuration = json.loads(json.dumps(manifest()["configuration"]))
+    configuration["openstack"]["keystone"]["threads"] = 4
+    run = a_run(tmp_path, good(USERS), configuration=configuration)
+    assert any("4 threads per worker" in warning for warning in summarise(run).warnings)
+
+
 def told(run: Path, distribution: str) -> None:
     said = f"Build Tag:        v25.4.11\nDistribution:     {distribution}\nPlatform: linux amd64"
     keep(run, "database-1", "versions.json", json.dumps({"things": {"database": said}}))
