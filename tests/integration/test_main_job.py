@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -127,6 +128,8 @@ def test_three_galera_nodes(engine: Engine) -> None:
     }
     assert set(samples.outcome) == {"ok"}
 
+    the_first_tokens_of_a_day_collide_and_are_all_issued(engine, nodes)
+
     for node in nodes:  # a site-wide power cut
         engine.on(node, "systemctl kill --signal=KILL mariadb; systemctl stop mariadb")
     engine.run("deploy", "--env", file)
@@ -137,3 +140,40 @@ def test_three_galera_nodes(engine: Engine) -> None:
 
     engine.run("destroy")
     assert traces(directory, mark) == []
+
+
+FIRST_TOKENS = r"""
+import json, re, sys, threading, urllib.error, urllib.request
+text = open("/etc/openstack/clouds.yaml").read()
+password = re.search(r"password: (\S+)", text)[1]
+urls = sorted(set(re.findall(r"auth_url: (\S+)", text)))
+user = {"name": "admin", "domain": {"id": "default"}, "password": password}
+body = json.dumps({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}).encode()
+together, answers = threading.Barrier(2 * len(urls)), []
+
+def issue(url):
+    request = urllib.request.Request(url + "/auth/tokens", body, {"Content-Type": "application/json"})
+    together.wait()
+    try:
+        answers.append(urllib.request.urlopen(request, timeout=30).status)
+    except urllib.error.HTTPError as error:
+        answers.append(error.code)
+    except OSError as error:
+        answers.append(str(error))
+
+threads = [threading.Thread(target=issue, args=(url,)) for url in urls * 2]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps(answers))
+"""
+COUNTERS = "/opt/enos_crdb/keystone/bin/python -m keystone_crdb counters --directory /run/keystone/counters"
+
+
+def the_first_tokens_of_a_day_collide_and_are_all_issued(engine: Engine, nodes: tuple[str, ...]) -> None:
+    """Keystone notes the day at a user's first authentication; through several nodes all commits but one fail."""
+    for _ in range(10):
+        engine.on(nodes[0], "mariadb keystone -e 'UPDATE user SET last_active_at = NULL'")
+        answers = json.loads(engine.on("rally-1", f"python3 -c {shlex.quote(FIRST_TOKENS)}"))
+        assert answers == [201] * (2 * len(nodes)), "without replays the connection is dropped without an answer"
+    replays = [json.loads(engine.on(node, COUNTERS))["total"]["replays"] for node in nodes]
+    assert sum(replays) > 0, "the conflicts that this test is about did not happen"
