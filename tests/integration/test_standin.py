@@ -48,7 +48,9 @@ class Deployed:
     def __init__(self, engine: Engine, directory: Path) -> None:
         self.engine = engine
         directory.mkdir(exist_ok=True)
-        self.options = ("--env", FILE, "--set", f"database.binary={build(directory / 'cockroach')}")
+        binary = build(directory / "cockroach")
+        # A host that never joins is waited for that long.
+        self.options = ("--env", FILE, "--set", f"database.binary={binary}", "--set", "database.join_timeout_s=60")
 
     def deploy(self, *more: str, status: int = 0) -> str:
         return self.engine.run("deploy", *self.options, *more, status=status, timeout_s=1800).output
@@ -259,7 +261,6 @@ def test_a_binary_that_cannot_be_had(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for machine in ("amd64", "arm64"):
         (tmp_path / "mirror" / f"cockroach-v25.4.11.linux-{machine}.tgz").write_bytes(b"cut short")
-    engine.run("deploy", "--env", FILE, "--phase", "machine")
     with mirror(tmp_path / "mirror") as torn, mirror(tmp_path / "empty") as empty:
         for source, more, words in (
             ("http://127.0.0.1:9", (), "cannot be downloaded"),
@@ -267,6 +268,7 @@ def test_a_binary_that_cannot_be_had(engine: Engine, tmp_path: Path) -> None:
             (empty, (), "There is no CockroachDB v25.4.11 for linux-"),
         ):
             options = ("--env", FILE, "--set", f"database.mirror={source}", *more)
+            engine.run("deploy", *options, "--phase", "machine")
             said = engine.run("deploy", *options, "--phase", "layers", status=5).output
             assert words in said
             directory, mark = engine.directory, mark_of(engine.directory)

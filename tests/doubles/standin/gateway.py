@@ -77,6 +77,7 @@ class Gateway:
             build=self._node.settings.version,
             ask=self.ask,
         )
+        self._node.sql_open.wait()  # other nodes may be up before PostgreSQL has recovered from a kill
         upstream = self._upstream(startup, session.database)
 
         def on_query(sql: str, status: bytes) -> bytes | str | None:

@@ -69,6 +69,7 @@ class Node:
         self.draining = False
         self._jobs: queue.Queue[queue.Queue[str]] = queue.Queue()
         self._over = threading.Event()
+        self.sql_open = threading.Event()  # on the node that has PostgreSQL
         self._tls = settings.trust.server()
 
     # --- life ---
@@ -166,7 +167,9 @@ class Node:
     @property
     def in_touch(self) -> bool:
         """Whether this node is live for the others."""
-        return self.initialised and (self.members is not None or time.monotonic() - self.heard_s < 2 * HEARTBEAT_S + 1)
+        if self.members is not None:
+            return self.initialised and self.sql_open.is_set()  # after a kill PostgreSQL recovers first
+        return self.initialised and time.monotonic() - self.heard_s < 2 * HEARTBEAT_S + 1
 
     def initialise(self) -> str:
         """``cockroach init``: what went wrong, or nothing."""
@@ -205,6 +208,7 @@ class Node:
     def _start_sql(self) -> None:
         self.postgres.start()
         self.gateway.open_sql()
+        self.sql_open.set()
 
     def _about(self) -> dict[str, Any]:
         settings = self.settings
