@@ -39,7 +39,7 @@ def install_variables(
     """Variables of ``install.yml``, equal for all hosts; `keystone_crdb` is its wheel on this machine."""
     return {
         **_common(configuration),
-        **BACKENDS[configuration.database.backend].installation(configuration.database),
+        **installation(configuration),
         **keystone.install_variables(
             configuration.openstack,
             keystone=wheels["keystone"],
@@ -47,6 +47,11 @@ def install_variables(
             keystone_crdb=str(keystone_crdb),
         ),
     }
+
+
+def installation(configuration: Configuration) -> dict[str, Any]:
+    """Variables that decide which database is installed. Raises `ConfigurationError` when a local file is amiss."""
+    return BACKENDS[configuration.database.backend].installation(configuration.database)
 
 
 def variables(configuration: Configuration) -> dict[str, Any]:

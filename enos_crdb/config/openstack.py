@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from enos_crdb.config.base import Section
 
@@ -35,6 +35,11 @@ def _free(settings: Settings) -> Settings:
     return settings
 
 
+def _unquoted_off(value: object) -> object:
+    """YAML reads ``off`` without quotes as false."""
+    return "off" if value is False else value
+
+
 class Keystone(Section):
     """Options of Keystone that change what is measured. Defaults are those of DevStack."""
 
@@ -55,7 +60,7 @@ class Keystone(Section):
     """One log line per HTTP request, with its duration, from uWSGI."""
     max_pool_size: int = Field(default=20, ge=1)
     """Connections a worker keeps open to the database."""
-    keystone_crdb: Literal["drivers", "plugin", "off"] = "drivers"
+    keystone_crdb: Annotated[Literal["drivers", "plugin", "off"], BeforeValidator(_unquoted_off)] = "drivers"
     """Our package beside Keystone, on every backend alike. ``drivers``: a transaction that the database asks to
     repeat is replayed; ``plugin``: only errors are told apart and SQL is counted; ``off``: Keystone as it is."""
     settings: Annotated[Settings, AfterValidator(_free)] = {}

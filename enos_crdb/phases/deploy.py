@@ -180,7 +180,11 @@ def verify(context: Context) -> None:
 
 
 def problems(configuration: Configuration) -> list[str]:
-    """What this machine lacks for the configuration, a sentence each."""
+    """What this machine lacks for the configuration, a sentence each.
+
+    Raises `ConfigurationError` for a file of this machine that is to be installed and cannot.
+    """
+    inventory.installation(configuration)
     return provide(
         Request(
             configuration=configuration,

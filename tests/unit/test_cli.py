@@ -130,6 +130,15 @@ def test_check_tells_what_deploy_would_install(
     assert "sudo apt-get install -y --no-install-recommends debootstrap" in capsys.readouterr().err
 
 
+def test_check_looks_at_the_file_that_would_be_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prerequisites, "missing", lambda *_, **__: [])
+    file = str(ROOT / "configs" / "local-cockroachdb.yaml")
+    assert call("check", "--env", file, "--set", "database.binary=/nonexistent") == ConfigurationError.exit_code
+    assert "database.binary: /nonexistent cannot be read" in capsys.readouterr().err
+
+
 def test_a_report_without_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_deployment(store)
     assert call("report") == StateError.exit_code
