@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import os
 import platform
 import shutil
 import sys
@@ -14,12 +12,11 @@ from pathlib import Path
 
 import uv
 
-from enos_crdb import wheelhouse
+from enos_crdb import keystone_wheel, software, wheelhouse
 from enos_crdb.command import Runner, SubprocessRunner
 from enos_crdb.phases.context import cache_directory
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "keystone_crdb"
 RELEASES = tuple(
     sorted(path.stem.removeprefix("keystone-") for path in (ROOT / "playbooks" / "locks").glob("keystone-*.txt"))
 )
@@ -36,12 +33,6 @@ def environment(release: str, *, bare: bool = False) -> Path:
     runner = SubprocessRunner()
     stock = _stock(release, cache, runner)
     return stock / "bin" / "python" if bare else _extended(stock, cache, runner) / "bin" / "python"
-
-
-def sources(package: Path = PACKAGE) -> tuple[Path, ...]:
-    """The files a wheel of keystone_crdb is made from."""
-    found = [package / "pyproject.toml", package / "README.md", *sorted((package / "src").rglob("*"))]
-    return tuple(path for path in found if path.is_file() and path.suffix not in {".pyc", ".pyo"})
 
 
 def _stock(release: str, cache: Path, runner: Runner) -> Path:
@@ -69,28 +60,14 @@ def _extended(stock: Path, cache: Path, runner: Runner) -> Path:
 
     It is made again for every change of the sources, and a second whole Keystone each time would be 10 s and 100 MB.
     """
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:16]
-    target = cache / f"{stock.name}-with-{digest}"
+    target = cache / f"{stock.name}-with-{software.keystone_crdb_digest()}"
     with _once(target) as needed:
         if needed:
             _virtualenv(target, runner)
-            wheel = build_wheel(target / "wheel")
-            runner.run([*_pip("install", target, target / "wheel"), "--no-deps", str(wheel)], timeout_s=600)
+            wheel = keystone_wheel.ensure(cache, runner)
+            runner.run([*_pip("install", target, wheel.parent), "--no-deps", str(wheel)], timeout_s=600)
             (_site_packages(target) / "stock.pth").write_text(f"{_site_packages(stock)}\n")
     return target
-
-
-def build_wheel(destination: Path) -> Path:
-    """keystone_crdb's wheel, built from the sources of this checkout, in `destination`."""
-    from flit_core import buildapi
-
-    destination.mkdir(parents=True, exist_ok=True)
-    before = Path.cwd()
-    os.chdir(PACKAGE)  # PEP 517: a build backend's functions run in the source directory
-    try:
-        return destination / str(buildapi.build_wheel(str(destination)))
-    finally:
-        os.chdir(before)
 
 
 def _virtualenv(target: Path, runner: Runner) -> None:
