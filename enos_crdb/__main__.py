@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from types import FrameType
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
+from enos_crdb.cli import interruption
 from enos_crdb.cli.commands import cli
 from enos_crdb.errors import EnosCrdbError, Interrupted
-
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a command as Ctrl-C does."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of what happened (docs/reference/exit-codes.md)."""
-    engine = os.getpid()
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != engine:
-            os._exit(128 + number)  # a worker that Ansible forked, and now ends: without a word
-        raise KeyboardInterrupt
-
-    for number in ENDING:
-        signal.signal(number, terminate)
+    interruption.install()
     sys.exit(_status(arguments))
 
 
