@@ -58,6 +58,20 @@ class StateError(EnosCrdbError):
     meaning = "there is no such deployment or run, or its directory cannot be used"
 
 
+class NetworkError(EnosCrdbError):
+    """The network is not what the experiment asks for, so nothing was measured, or what was is marked."""
+
+    exit_code = 8
+    meaning = "the emulated network is not what was asked for, and the file says to refuse that"
+
+
+class CampaignError(EnosCrdbError):
+    """Combinations of a campaign failed, or it ended before all were run; `--resume` goes on."""
+
+    exit_code = 9
+    meaning = "combinations of a campaign failed or were not reached; results were kept, `--resume` goes on"
+
+
 class Interrupted(EnosCrdbError):
     """Ctrl-C or SIGTERM; `deploy` continues from here and `destroy` cleans up."""
 

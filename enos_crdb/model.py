@@ -69,12 +69,18 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+WARM_UP, STEADY, AFTER = "warm-up", "steady", "after"
+"""Windows of a scenario's load. Only what began in the steady one is measured; the others are kept."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One row of measurement: an iteration of a scenario, or one of its atomic actions.
 
     ``started_at`` is in seconds since the epoch, ``value`` in ``unit``.
     ``outcome`` is ``ok`` or ``failed``; ``error`` the exception's class and message, without a traceback.
+    ``window`` tells warm-up from what is measured, by the start of the iteration. ``intended_at`` is when an open
+    loop meant the iteration to start (seconds since the epoch); None in a closed loop, which means nothing.
     """
 
     run: str
@@ -87,6 +93,8 @@ class Sample:
     started_at: float
     outcome: str
     error: str = ""
+    window: str = STEADY
+    intended_at: float | None = None
 
 
 def slug(index: int, scenario: str) -> str:

@@ -19,11 +19,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "__init__ errors",
         "model events shipped",
         # values, and the door to processes:
-        "config backends certificates stats usage traffic command keystone inventory software locks masking",
+        "config backends certificates stats sweep usage traffic command keystone inventory software locks masking",
         "ansible ansible_callbacks providers network rally store provenance wheelhouse keystone_wheel",  # effects
-        "summary",  # reads a run's directory
+        "summary loading",  # read what is stored
+        "report bundle",
         "phases",
         "experiment",
+        "campaign",
         "reference testing",
         "cli",
         "__main__",
@@ -33,6 +35,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 ONLY_BELOW: dict[str, str] = {
     "summary": "errors model stats store config shipped usage traffic",
+    "loading": "errors model stats store",
+    "report": "errors model stats store config shipped usage traffic summary loading sweep",
+    "bundle": "errors model stats store shipped summary loading report provenance command",
     "reference": "errors config",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""

@@ -1,6 +1,6 @@
 """Statistics of samples. Ours, from every iteration: Rally's own mix failed and successful ones.
 
-For one metric of one scenario, over all its clients:
+For one metric of one scenario, over all its clients, in the steady window (warm-up and what follows are left out):
 
 - ``n``: measurements, failures included; ``failures``: those that failed.
 - ``mean``, ``p50``, ``p95``, ``p99``: of the successful ones only, in the samples' unit. Percentile q is the value at
@@ -11,22 +11,16 @@ For one metric of one scenario, over all its clients:
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enos_crdb.model import Sample
+from enos_crdb.model import STEADY
+from enos_crdb.stats.samples import ITERATION
 
 if TYPE_CHECKING:
     import pandas
-
-ITERATION = "iteration"
-COLUMNS = tuple(field.name for field in fields(Sample))
-_row = attrgetter(*COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,34 +39,10 @@ class Statistics:
     window: tuple[float, float]
 
 
-def frame(samples: Iterable[Sample]) -> pandas.DataFrame:
-    """Samples as a table: one row each, columns named as the fields of `Sample`."""
-    import pandas
-
-    return pandas.DataFrame.from_records([_row(sample) for sample in samples], columns=list(COLUMNS))
-
-
-def write(samples: Iterable[Sample], path: Path) -> None:
-    """Write `samples` as CSV with a header, row by row: a table would be a second copy. Times keep the microsecond."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(
-            [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in _row(sample)] for sample in samples
-        )
-
-
-def read(path: Path) -> pandas.DataFrame:
-    """The table that `write` wrote."""
-    import pandas
-
-    text = dict.fromkeys(("run", "scenario", "client", "metric", "unit", "outcome", "error"), str)
-    return pandas.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": ["", "nan"]})
-
-
 def statistics(table: pandas.DataFrame, scenarios: Sequence[str] | None = None) -> tuple[Statistics, ...]:
     """Per scenario (in the order of `scenarios`, or of appearance), the whole iteration first, then each action."""
     found: list[Statistics] = []
+    table = table[table["window"] == STEADY]
     for scenario in scenarios if scenarios is not None else list(dict.fromkeys(table["scenario"])):
         rows = table[table["scenario"] == scenario]
         window = _window(rows[rows["metric"] == ITERATION])
