@@ -25,7 +25,7 @@ PREFLIGHT_S = 20
 class Run:
     """A run in progress. Its manifest is saved whenever it changes: what is done is never lost."""
 
-    def __init__(self, context: Context, section: Bench) -> None:
+    def __init__(self, context: Context, section: Bench, labels: Mapping[str, Any] | None) -> None:
         self.context = context
         self.section = section
         self.directory = context.deployment.new_run()
@@ -39,6 +39,8 @@ class Run:
             "started_at": now(),
             "finished_at": None,
             "provider": context.configuration.provider,
+            "campaign": None if labels is None else dict(labels),
+            "seed": None if labels is None else labels.get("seed"),
             "provenance": provenance.describe(context.runner),
             "configuration": {**state.configuration, "bench": section.model_dump(mode="json")},
             "hosts": [
@@ -80,14 +82,15 @@ class Run:
         )
 
 
-def run(context: Context, section: Bench) -> Path:
+def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = None) -> Path:
     """Reset, load and measure for each scenario, then collect; returns the run's directory.
 
+    ``labels`` say which place the run has in a campaign; they stand in its manifest.
     A scenario that cannot run is recorded and the others go on. Raises `DeploymentError` when the hosts
     cannot even be prepared, and `StateError` when the deployment is not complete.
     """
     context.require("verify")
-    this = Run(context, section)
+    this = Run(context, section, labels)
     events.note(f"run {this.directory.name}")
     try:
         with events.phase("bench-begin", "Preparing Rally"):
