@@ -61,6 +61,8 @@ class Engine:
             text=True,
             bufsize=1,
             start_new_session=True,
+            # A shell starts its background jobs deaf to Ctrl-C, and they hand that down; a terminal's user has another.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         seen = []
