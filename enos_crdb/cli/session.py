@@ -55,7 +55,7 @@ class Session:
 
     def _deployment_for(self, configuration: Configuration) -> Deployment:
         """The deployment to continue, or a new one. Raises `StateError` when what is there does not fit."""
-        from enos_crdb.phases.deploy import unlike
+        from enos_crdb.config.fixed import unlike
 
         store = Store(self.results.resolve())
         if self.directory:

@@ -47,14 +47,26 @@ BOUNDS = {
 }
 
 
-def complain(error: ValidationError, *, source: str, places: Mapping[str, str]) -> str:
-    """One paragraph per problem: file and line, key path, what is wrong, what is allowed."""
-    problems = [_problem(item, source, places) for item in error.errors(include_url=False)]
-    return "\n".join(dict.fromkeys(problems))  # a union may say the same thing once per branch
+def complain(
+    error: ValidationError, *, source: str, places: Mapping[str, str], root: type[Section] = Configuration
+) -> str:
+    """One paragraph per problem: file and line, key path, what is wrong, what is allowed.
+
+    ``root`` is the section that was validated.
+    """
+    return "\n".join(f"{place}: {said}" for place, said in problems(error, source=source, places=places, root=root))
 
 
-def _problem(item: Any, source: str, places: Mapping[str, str]) -> str:
-    path, owner = _walk(item["loc"])
+def problems(
+    error: ValidationError, *, source: str, places: Mapping[str, str], root: type[Section] = Configuration
+) -> tuple[tuple[str, str], ...]:
+    """The same in two parts: where it was written, and the key path with what is wrong there."""
+    found = [_problem(item, source, places, root) for item in error.errors(include_url=False)]
+    return tuple(dict.fromkeys(found))  # a union may say the same thing once per branch
+
+
+def _problem(item: Any, source: str, places: Mapping[str, str], root: type[Section]) -> tuple[str, str]:
+    path, owner = _walk(item["loc"], root)
     if item["type"] == "union_tag_invalid":
         path = (*path, item["ctx"]["discriminator"].strip("'"))
     said = _say(item, path, owner)
@@ -63,7 +75,7 @@ def _problem(item: Any, source: str, places: Mapping[str, str]) -> str:
         path, said = (tuple(rule[1].split(".")), rule[2]) if rule else (path, said)
     place = next((places[key] for key in _prefixes(path) if key in places), source)
     where = ".".join(path)
-    return f"{place}: {where + ': ' if where else ''}{said}"
+    return place, f"{where + ': ' if where else ''}{said}"
 
 
 def _prefixes(path: tuple[str, ...]) -> Iterable[str]:
@@ -148,11 +160,11 @@ def _nearest_value(value: Any, context: Mapping[str, Any]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def _walk(loc: tuple[int | str, ...]) -> tuple[tuple[str, ...], type[Section] | None]:
+def _walk(loc: tuple[int | str, ...], root: type[Section]) -> tuple[tuple[str, ...], type[Section] | None]:
     """The key path as the user wrote it (without pydantic's union tags), and the section it is in."""
     path: list[str] = []
     owner: type[Section] | None = None
-    current: Any = Configuration
+    current: Any = root
     for part in loc:
         if part == "[key]":  # pydantic's mark for a key that is wrong, not its value
             continue

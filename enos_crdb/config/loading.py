@@ -22,9 +22,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Configuration:
     ``overrides`` are ``path=value`` strings, the path dotted (``machines.0.count=3``), the value YAML.
     Raises `ConfigurationError` with every problem found, each with its key path and what is allowed.
     """
-    document, places = _read(path)
+    document, places = read(path)
     for item in overrides:
-        _apply(document, item, places)
+        apply(document, item, places)
     return check(document, source=str(path), places=places)
 
 
@@ -43,11 +43,15 @@ def override(document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
     """A copy of `document` with ``path=value`` strings applied. Raises `ConfigurationError`."""
     changed = copy.deepcopy(dict(document))
     for item in overrides:
-        _apply(changed, item, {})
+        apply(changed, item, {})
     return changed
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read(path: Path, *, sections: str = "name, provider, ...") -> tuple[dict[str, Any], dict[str, str]]:
+    """A YAML file as a mapping, and where each key path of it was written (``file:line``).
+
+    ``sections`` names some keys that are expected, for the complaint. Raises `ConfigurationError`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except IsADirectoryError:
@@ -75,7 +79,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise ConfigurationError(f"{path}: not valid YAML: nested too deeply.") from None
     if not isinstance(document, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(document), "a single value")
-        raise ConfigurationError(f"{path}: expected a mapping of sections (name, provider, ...), found {found}.")
+        raise ConfigurationError(f"{path}: expected a mapping of sections ({sections}), found {found}.")
     return document, {key: f"{path}:{line}" for key, line in lines.items()}
 
 
@@ -127,10 +131,10 @@ def _entries(node: yaml.Node) -> list[tuple[str, int, yaml.Node]]:
     return list(entries.values())
 
 
-def _apply(document: dict[str, Any], override: str, places: dict[str, str]) -> None:
+def apply(document: dict[str, Any], override: str, places: dict[str, str]) -> None:
+    """Change `document` as ``path=value`` says, and note in `places` who did. Raises `ConfigurationError`."""
     dotted, equals, text = override.partition("=")
-    path = [part for part in re.split(r"[.\[\]]+", dotted.strip()) if part]
-    if not equals or not path:
+    if not equals or not split(dotted):
         raise ConfigurationError(
             f"--set {override}: expected path=value, for instance --set database.max_connections=200."
         )
@@ -141,34 +145,44 @@ def _apply(document: dict[str, Any], override: str, places: dict[str, str]) -> N
             f"--set {override}: the value is not valid YAML; text with special characters needs double quotes, "
             f"inside single ones: --set '{dotted}=\"...\"'."
         ) from None
+    assign(document, dotted, value, places, by=f"--set {override}")
+
+
+def split(dotted: str) -> tuple[str, ...]:
+    """The keys of a path: ``machines.0.count`` and ``machines[0].count`` are the same."""
+    return tuple(part for part in re.split(r"[.\[\]]+", dotted.strip()) if part)
+
+
+def assign(document: dict[str, Any], dotted: str, value: Any, places: dict[str, str], *, by: str) -> None:
+    """Put `value` at a path of `document`, making the sections on the way; `by` says where that was written.
+
+    Raises `ConfigurationError` when the path goes through a single value, or past the end of a list.
+    """
+    path = split(dotted)
     target: Any = document
     for part in path[:-1]:
-        target = _descend(target, part, override)
+        target = _descend(target, part, by)
     if isinstance(target, list):
-        target[_index(target, path[-1], override)] = value
+        target[_index(target, path[-1], by)] = value
     else:
         target[path[-1]] = value
     for length in range(1, len(path)):
-        places.setdefault(".".join(path[:length]), f"--set {override}")
-    places[".".join(path)] = f"--set {override}"
+        places.setdefault(".".join(path[:length]), by)
+    places[".".join(path)] = by
 
 
-def _descend(target: Any, part: str, override: str) -> Any:
-    key = _index(target, part, override) if isinstance(target, list) else part
+def _descend(target: Any, part: str, by: str) -> Any:
+    key = _index(target, part, by) if isinstance(target, list) else part
     if isinstance(target, dict) and target.get(key) is None:  # absent, or a section left empty
         target[key] = {}
     below = target[key]
     if not isinstance(below, dict | list):
-        raise ConfigurationError(
-            f"--set {override}: '{part}' is {below!r}, a single value; nothing can be set below it."
-        )
+        raise ConfigurationError(f"{by}: '{part}' is {below!r}, a single value; nothing can be set below it.")
     return below
 
 
-def _index(target: list[Any], part: str, override: str) -> int:
+def _index(target: list[Any], part: str, by: str) -> int:
     if part.isdigit() and int(part) < len(target):
         return int(part)
     allowed = f"use a number from 0 to {len(target) - 1}" if target else "the list is empty"
-    raise ConfigurationError(
-        f"--set {override}: '{part}' does not name an entry of a list of {len(target)}; {allowed}."
-    )
+    raise ConfigurationError(f"{by}: '{part}' does not name an entry of a list of {len(target)}; {allowed}.")

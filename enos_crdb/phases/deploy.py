@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from enos_crdb import events, inventory, keystone_wheel, software, wheelhouse
 from enos_crdb.command import SubprocessRunner
@@ -57,27 +56,6 @@ def check_step(name: str | None) -> None:
     if name is not None and name not in {step.name for step in STEPS}:
         known = ", ".join(step.name for step in STEPS)
         raise ConfigurationError(f"--phase: there is no step '{name}' in a deployment; the steps are: {known}.")
-
-
-def unlike(deployed: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
-    """The part of the configuration that differs and cannot be changed on a living deployment."""
-    fixed = ("name", "provider", "nspawn", "machines", "networks")
-    for key in fixed:
-        if deployed.get(key) != asked.get(key):
-            return key
-    if deployed["database"]["backend"] != asked["database"]["backend"]:
-        return "database.backend"
-    for key in ("version", "binary", "mirror", "sha256", "haproxy"):  # what is installed, once
-        if deployed["database"].get(key) != asked["database"].get(key):
-            return f"database.{key}"
-    for key in ("installer", "release"):
-        if deployed["openstack"][key] != asked["openstack"][key]:
-            return f"openstack.{key}"
-    # The administrator's hash is made once, by bootstrap, and Rally authenticates as administrator all the time.
-    rounds = "password_hash_rounds"
-    if deployed["openstack"]["keystone"][rounds] != asked["openstack"]["keystone"][rounds]:
-        return f"openstack.keystone.{rounds}"
-    return None
 
 
 def prepare_machine(context: Context) -> None:

@@ -11,6 +11,7 @@ import pytest
 from enos_crdb import config, inventory
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.config import Configuration
+from enos_crdb.config.fixed import unlike
 from enos_crdb.errors import ConfigurationError, DeploymentError, StateError
 from enos_crdb.phases import deploy as phase
 from enos_crdb.phases.context import Context
@@ -130,7 +131,7 @@ def test_what_cannot_be_changed_on_a_living_deployment(overrides: tuple[str, ...
     def document(*changes: str) -> dict[str, object]:
         return config.load(CONFIGS / "local.yaml", changes).model_dump(mode="json")
 
-    assert phase.unlike(document(), document(*overrides)) == difference
+    assert unlike(document(), document(*overrides)) == difference
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_what_cannot_be_changed_on_a_living_deployment(overrides: tuple[str, ...
 def test_another_binary_needs_another_deployment(change: str, difference: str | None) -> None:
     file = CONFIGS / "local-cockroachdb.yaml"
     asked = config.load(file, [f"database.{change}"]).model_dump(mode="json")
-    assert phase.unlike(config.load(file).model_dump(mode="json"), asked) == difference
+    assert unlike(config.load(file).model_dump(mode="json"), asked) == difference
 
 
 def test_destroy_releases_the_hosts_and_keeps_the_runs(tmp_path: Path) -> None:
