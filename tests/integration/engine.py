@@ -51,6 +51,9 @@ class Engine:
 
     def interrupt(self, arguments: Sequence[str], *, at: str, by: signal.Signals, timeout_s: float = 600) -> Ended:
         """Start a command and send it a signal, to its whole process group as a terminal does, when it prints `at`."""
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # A shell starts its background jobs deaf to Ctrl-C, and children inherit that; a terminal's jobs are not.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             [*ENGINE, *arguments],
             cwd=ROOT,
@@ -61,8 +64,6 @@ class Engine:
             text=True,
             bufsize=1,
             start_new_session=True,
-            # A shell starts its background jobs deaf to Ctrl-C, and they hand that down; a terminal's user has another.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         seen = []
