@@ -2,4 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas
+
 __version__ = "0.1.0"
+
+
+def load(path: str | Path) -> pandas.DataFrame:
+    """All samples of a run, a deployment, a campaign or a results directory as one table; see `loading.load`."""
+    # By name: this module is below all others, and importing the package must not import pandas.
+    table: pandas.DataFrame = import_module("enos_crdb.loading").load(path)
+    return table

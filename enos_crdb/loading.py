@@ -1,0 +1,326 @@
+"""Runs from the store, and their samples as one table. Reads only; what cannot be read is named, not guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enos_crdb import stats
+from enos_crdb.errors import StateError
+from enos_crdb.store import read_json
+
+if TYPE_CHECKING:
+    import pandas
+
+CAMPAIGNS = "campaigns"
+"""Directory of campaigns below the results."""
+COCKROACHDB = ("CCL", "OSS")
+"""Distributions of CockroachDB, as the program names itself."""
+NEEDED = ("run", "deployment", "started_at", "configuration", "hosts", "scenarios", "warnings")
+"""Keys without which a manifest is not one of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run that can be counted. ``labels`` is its place in a campaign, empty when it has none."""
+
+    directory: Path
+    manifest: Mapping[str, Any]
+    labels: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["run"])
+
+    @property
+    def deployment(self) -> str:
+        """Name of the deployment's directory."""
+        return self.directory.parent.parent.name
+
+    @property
+    def backend(self) -> str:
+        return str(self.manifest["configuration"]["database"]["backend"])
+
+    @property
+    def combination(self) -> str:
+        """Of the campaign; the deployment's name where there was none."""
+        return str(self.labels.get("combination") or self.deployment)
+
+    @property
+    def factors(self) -> Mapping[str, Any]:
+        """Factor -> label of its level."""
+        return dict(self.labels.get("factors", {}))
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """In the order in which they ran."""
+        return tuple(scenario["name"] for scenario in self.manifest["scenarios"])
+
+    @property
+    def network(self) -> Mapping[str, Any] | None:
+        """What was measured of the network; None in runs made before anyone measured it."""
+        found: Mapping[str, Any] | None = self.manifest.get("network")
+        return found
+
+    @property
+    def samples(self) -> Path:
+        return self.directory / "samples.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A directory that is left out, and why."""
+
+    directory: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.directory}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is below a path: runs in the order in which they began, and what was left out."""
+
+    runs: tuple[StoredRun, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCampaign:
+    """A campaign's directory: ``document`` is its campaign.json, ``journal`` a line per attempt that ended.
+
+    ``torn``: lines of the journal that could not be read (the last one is, after a power cut).
+    """
+
+    directory: Path
+    document: Mapping[str, Any]
+    journal: tuple[Mapping[str, Any], ...]
+    torn: tuple[int, ...] = ()
+
+    @property
+    def results(self) -> Path:
+        """The directory of all deployments and campaigns."""
+        return self.directory.parent.parent
+
+
+def runs(path: Path | str) -> tuple[StoredRun, ...]:
+    """The runs below `path` that count; see `find`."""
+    return find(path).runs
+
+
+def find(path: Path | str) -> Found:
+    """The runs below `path`: a run, a deployment, a campaign, or a whole results directory.
+
+    Left out, with the reason: what is torn, foreign or unfinished; attempts of a campaign that failed, were refused or
+    never ended; runs whose network was off under ``mismatch: refuse``; runs on what only answers like CockroachDB.
+    Raises `StateError` when there is nothing at all to read.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise StateError(f"{root} is not a directory.\nGive a run, a deployment, a campaign or the results directory.")
+    kept: list[StoredRun] = []
+    skipped: list[Skipped] = []
+    verdicts: dict[Path, dict[tuple[str, str], str]] = {}
+    for directory in _candidates(root.resolve()):
+        try:
+            kept.append(_stored(directory, verdicts))
+        except StateError as error:
+            skipped.append(Skipped(directory=directory, reason=" ".join(str(error).split())))
+    if not kept and not skipped:
+        raise StateError(f"no run is stored in {root}.\nMake one with `enos_crdb run` or `enos_crdb campaign`.")
+    return Found(runs=tuple(sorted(kept, key=lambda run: (run.name, run.deployment))), skipped=tuple(skipped))
+
+
+def campaign(directory: Path | str) -> StoredCampaign:
+    """Read a campaign's directory. Raises `StateError` when it is none."""
+    place = Path(directory).resolve()
+    document = read_json(place / "campaign.json")
+    if not isinstance(document, dict) or not {"experiment", "plan"} <= document.keys():
+        raise StateError(f"{place / 'campaign.json'} does not hold a campaign: it was changed by hand.")
+    lines, torn = [], []
+    journal = place / "journal.jsonl"
+    text = journal.read_text(encoding="utf-8", errors="replace") if journal.exists() else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = _line(line)
+        if entry is None:
+            torn.append(number)
+        else:
+            lines.append(entry)
+    return StoredCampaign(directory=place, document=document, journal=tuple(lines), torn=tuple(torn))
+
+
+def load(path: Path | str) -> pandas.DataFrame:
+    """All samples below `path` as one table.
+
+    Columns are the fields of `Sample`, then ``deployment``, ``backend``, ``combination``, ``repetition``, ``block`` and
+    ``factor.<name>`` for each factor. Outside a campaign the combination is the deployment, and repetitions are counted
+    in it. Text columns are categories. What was left out is warned of, and listed in
+    ``.attrs["skipped"]``. Raises `StateError` when no run can be read.
+    """
+    import pandas
+
+    found = find(path)
+    factors = sorted({name for run in found.runs for name in run.factors})
+    skipped, tables, seen = list(found.skipped), [], Counter[str]()
+    for run in found.runs:
+        seen[run.deployment] += 1
+        try:
+            tables.append(_labelled(run, factors, seen[run.deployment]))
+        except StateError as error:
+            skipped.append(Skipped(directory=run.directory, reason=" ".join(str(error).split())))
+    if not tables:
+        raise StateError(f"no run in {path} can be read:\n" + "\n".join(f"  {one}" for one in skipped))
+    table = pandas.concat(_alike(tables), ignore_index=True)
+    table.attrs["skipped"] = [str(one) for one in skipped]
+    if skipped:
+        warnings.warn(f"{len(skipped)} runs left out: {'; '.join(table.attrs['skipped'])}", stacklevel=2)
+    return table
+
+
+def stand_in(directory: Path, manifest: Mapping[str, Any]) -> str:
+    """Why the run says nothing about CockroachDB although it is named for it; empty when it does.
+
+    Tests put a program that answers as CockroachDB does in its place; `cockroach version` tells which it was.
+    """
+    if manifest["configuration"]["database"]["backend"] != "cockroachdb":
+        return ""
+    for host in manifest["hosts"]:
+        if "database" not in host["roles"]:
+            continue
+        path = directory / "hosts" / host["name"] / "versions.json"
+        said = read_json(path) if path.exists() else manifest["versions"].get(host["name"], {})
+        distribution = re.search(r"Distribution:[ \t]*(.*)", said.get("things", {}).get("database", ""))
+        if distribution and distribution[1].strip() not in COCKROACHDB:
+            return (
+                "its database was no CockroachDB.\n"
+                f"`cockroach version` on {host['name']} says: Distribution: {distribution[1].strip()}."
+            )
+    return ""
+
+
+def _candidates(root: Path) -> Iterator[Path]:
+    """Directories that look like runs, below a run, a deployment, a campaign or a results directory."""
+    if (root / "campaign.json").exists():
+        stored = campaign(root)
+        named = {(line["deployment"], line["run"]) for line in stored.journal if line.get("run")}
+        known = {stored.results / deployment / "runs" / run for deployment, run in named}
+        ours = (path for path in _everywhere(stored.results) if _campaign_of(path) == root.name)
+        yield from sorted(known | set(ours))
+    elif (root / "manifest.json").exists() or root.parent.name == "runs":
+        yield root
+    elif (root / "deployment.json").exists() or (root / "runs").is_dir():
+        yield from sorted(path for path in (root / "runs").glob("*") if path.is_dir())
+    else:
+        yield from _everywhere(root)
+
+
+def _everywhere(results: Path) -> Iterator[Path]:
+    for deployment in sorted(results.glob("*/runs")):
+        if not deployment.parent.is_symlink():  # `current`
+            yield from sorted(path for path in deployment.iterdir() if path.is_dir())
+
+
+def _campaign_of(directory: Path) -> str | None:
+    """The campaign that a run says it belongs to; None when it cannot be asked."""
+    try:
+        manifest = read_json(directory / "manifest.json")
+        return str(manifest["campaign"]["campaign"])
+    except (StateError, KeyError, TypeError):
+        return None
+
+
+def _stored(directory: Path, verdicts: dict[Path, dict[tuple[str, str], str]]) -> StoredRun:
+    """The run in `directory`. Raises `StateError` with the reason when it does not count."""
+    manifest = read_json(directory / "manifest.json")
+    lacking = [key for key in NEEDED if key not in manifest] if isinstance(manifest, dict) else list(NEEDED)
+    if lacking:
+        raise StateError(f"its manifest lacks {', '.join(lacking)}: it is foreign, or was changed by hand")
+    try:
+        _refuse(directory, manifest, verdicts)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StateError(f"its manifest is not that of a run: {type(error).__name__} {error}") from None
+    return StoredRun(directory=directory, manifest=manifest, labels=manifest.get("campaign") or {})
+
+
+def _refuse(directory: Path, manifest: Mapping[str, Any], verdicts: dict[Path, dict[tuple[str, str], str]]) -> None:
+    """Raises `StateError` for a run that is well-formed and does not count all the same."""
+    if why := stand_in(directory, manifest):
+        raise StateError(why)
+    emulation = manifest["configuration"].get("emulation") or {}
+    network = manifest.get("network") or {}
+    if network.get("verdict") == "off" and emulation.get("mismatch", "refuse") == "refuse":
+        raise StateError(f"refused: its network was off: {'; '.join(network.get('deviations', []))}")
+    labels = manifest.get("campaign") or {}
+    if labels:
+        status = _verdict(directory, labels["campaign"], verdicts)
+        if status != "ok":
+            raise StateError(f"its attempt in {labels['campaign']} {status}")
+    if not manifest.get("finished_at") or not (directory / "samples.csv").exists():
+        raise StateError("it did not finish, or measured nothing")
+
+
+def _verdict(directory: Path, name: str, verdicts: dict[Path, dict[tuple[str, str], str]]) -> str:
+    """What the campaign's journal says of the run; ``ok`` too when the campaign itself is not here."""
+    place = directory.parent.parent.parent / CAMPAIGNS / name
+    if place not in verdicts:
+        journal = campaign(place).journal if (place / "campaign.json").exists() else None
+        verdicts[place] = {} if journal is None else {_ABSENT: "did not end"} | _ended(journal)
+    known = verdicts[place]
+    return known.get((directory.parent.parent.name, directory.name), known.get(_ABSENT, "ok"))
+
+
+_ABSENT = ("", "")
+"""Stands for the runs that a journal does not name."""
+
+
+def _ended(journal: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    told = {"ok": "ok", "failed": "failed", "refused": "was refused", "skipped": "was skipped"}
+    return {
+        (line["deployment"], line["run"]): told.get(line["status"], str(line["status"]))
+        + (f": {line['message']}" if line["status"] != "ok" and line.get("message") else "")
+        for line in journal
+        if line.get("run")
+    }
+
+
+def _line(text: str) -> Mapping[str, Any] | None:
+    """A line of a journal; None when it is torn."""
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and "status" in entry else None
+
+
+def _labelled(run: StoredRun, factors: Sequence[str], repetition: int) -> pandas.DataFrame:
+    """The run's samples with its place in the campaign in every row."""
+    from pandas import CategoricalDtype, Series
+
+    table = stats.read(run.samples)
+    texts = {"deployment": run.deployment, "backend": run.backend, "combination": run.combination}
+    levels = {f"factor.{name}": str(run.factors[name]) if name in run.factors else None for name in factors}
+    columns = {
+        name: Series(text, index=table.index, dtype=CategoricalDtype([text] if text is not None else []))
+        for name, text in {**texts, **levels}.items()
+    }
+    numbers = {"repetition": run.labels.get("repetition", repetition), "block": run.labels.get("block", 1)}
+    return table.assign(**columns, **numbers)[[*stats.COLUMNS, *texts, *numbers, *levels]]
+
+
+def _alike(tables: Sequence[pandas.DataFrame]) -> list[pandas.DataFrame]:
+    """The tables with the same categories in each column: otherwise pandas would make text of them again."""
+    from pandas import CategoricalDtype
+
+    names = [name for name in tables[0] if isinstance(tables[0][name].dtype, CategoricalDtype)]
+    common = {
+        name: CategoricalDtype(list(dict.fromkeys(text for table in tables for text in table[name].cat.categories)))
+        for name in names
+    }
+    return [table.astype(common) for table in tables]
