@@ -11,7 +11,7 @@ from enos_crdb import events, inventory, provenance, rally, traffic
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
-from enos_crdb.model import Sample, slug
+from enos_crdb.model import LOAD, Sample, slug
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
 from enos_crdb.rally import Outcome
@@ -29,7 +29,7 @@ class Run:
         self.context = context
         self.section = section
         self.directory = context.deployment.new_run()
-        self.clients = rally.clients(context.resources, section.load)
+        self.clients = rally.clients(context.resources, section.load, section.placement)
         self.samples: list[Sample] = []
         state = context.deployment.state
         self.manifest: dict[str, Any] = {
@@ -44,7 +44,12 @@ class Run:
             "provenance": provenance.describe(context.runner),
             "configuration": {**state.configuration, "bench": section.model_dump(mode="json")},
             "hosts": [
-                {"name": h.name, "roles": list(h.roles), "site": h.site, "addresses": dict(h.addresses)}
+                {
+                    "name": h.name,
+                    "roles": [role for role in h.roles if role != LOAD],  # `clients` tells where Rally ran
+                    "site": h.site,
+                    "addresses": dict(h.addresses),
+                }
                 for h in context.resources.hosts
             ],
             "layers": dict(state.layers),
@@ -71,7 +76,7 @@ class Run:
         password = secrets["keystone_admin_password"]
         prepared = rally.prepare_variables(self.directory.name, self.clients, self.section, password)
         idle = {"rally_run": self.directory.name, "rally_clients": []}
-        for host in resources.with_role("rally"):
+        for host in resources.with_role(LOAD):
             host_variables.setdefault(host.name, {}).update(prepared.get(host.name, idle))
         return context.ansible.run(
             playbook,
@@ -90,6 +95,7 @@ def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = 
     cannot even be prepared, and `StateError` when the deployment is not complete.
     """
     context.require("verify")
+    context = context.measuring(section)
     this = Run(context, section, labels)
     events.note(f"run {this.directory.name}")
     try:

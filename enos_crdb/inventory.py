@@ -11,7 +11,7 @@ from enos_crdb import keystone, locks, shipped, software
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
 from enos_crdb.keystone import Wheels
-from enos_crdb.model import Host, Resources
+from enos_crdb.model import LOAD, Host, Resources
 
 PASSWORDS = ("database_password", "keystone_admin_password")
 
@@ -108,7 +108,7 @@ def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
     if "keystone" in host.roles:
         files += keystone.FILES
         virtualenvs["keystone"] = keystone.VIRTUALENV
-    if "rally" in host.roles:
+    if "rally" in host.roles or LOAD in host.roles:
         files += ["/var/lib/rally/*/*/serve.log"]
         virtualenvs["rally"] = keystone.RALLY_VIRTUALENV
     return {
@@ -136,6 +136,7 @@ def describe(configuration: Configuration) -> list[tuple[str, str]]:
         (
             "bench",
             f"{len(bench.scenarios)} scenarios, {bench.runner.type}, {bench.times} times, "
-            f"concurrency {bench.concurrency}, {bench.load} load, reset per {bench.reset}",
+            f"concurrency {bench.concurrency}, {bench.load} load from the {bench.placement} hosts, "
+            f"reset per {bench.reset}",
         ),
     ]

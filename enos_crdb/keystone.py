@@ -15,7 +15,7 @@ import yaml
 from enos_crdb import locks
 from enos_crdb.backends import Connection
 from enos_crdb.config.openstack import OpenStack
-from enos_crdb.model import Resources
+from enos_crdb.model import LOAD, Resources
 
 PORT = 5000
 USERNAME = "admin"
@@ -30,7 +30,7 @@ FILES = (
 VIRTUALENV = "/opt/enos_crdb/keystone"
 RALLY_VIRTUALENV = "/opt/enos_crdb/rally"
 CLOUDS_FILE = "/etc/openstack/clouds.yaml"
-"""On hosts of role ``rally``: credentials for the openstack command there."""
+"""On hosts with Rally: credentials for the openstack command there."""
 
 _KEYS = ("fernet_0", "fernet_1", "credential_0", "credential_1", "jws_private", "jws_public")
 _SECRET = "keystone_{}"
@@ -103,7 +103,7 @@ def variables(
     secrets: Mapping[str, str],
     connections: Mapping[str, Connection],
 ) -> dict[str, dict[str, Any]]:
-    """Host name -> variables of the roles memcached, keystone and rally, for hosts of roles keystone and rally.
+    """Host name -> variables of the Ansible roles memcached, keystone and rally, for hosts of Keystone and Rally.
 
     `connections` says how each Keystone host reaches its database. `secrets` holds ``keystone_admin_password`` and
     what `new_keys` gave.
@@ -111,7 +111,7 @@ def variables(
     shared = {**_shared(resources, secrets), **_options(openstack)}
     keys = {name: secrets[_SECRET.format(name)] for name in _KEYS}
     by_host: dict[str, dict[str, Any]] = {}
-    for host in resources.with_role("rally"):
+    for host in (*resources.with_role("rally"), *resources.with_role(LOAD)):
         by_host[host.name] = {**shared, "rally_clouds": clouds_yaml(resources, secrets["keystone_admin_password"])}
     for host, endpoint in zip(resources.with_role("keystone"), endpoints(resources), strict=True):
         by_host[host.name] = {
@@ -161,7 +161,7 @@ def clouds_yaml(resources: Resources, password: str) -> str:
 
 
 def openstack_command(arguments: tuple[str, ...], *, cloud: str = "enos_crdb") -> tuple[str, ...]:
-    """The openstack command as it is run on a host of role ``rally``; argv without a password."""
+    """The openstack command as it is run on a host with Rally; argv without a password."""
     environment = (f"OS_CLIENT_CONFIG_FILE={CLOUDS_FILE}", f"OS_CLOUD={cloud}", "PYTHONWARNINGS=ignore")
     return ("env", *environment, f"{RALLY_VIRTUALENV}/bin/openstack", *arguments)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -36,6 +36,15 @@ class Host:
     variables: Mapping[str, Any] = field(default_factory=dict)
 
 
+LOAD = "load"
+"""Role of the hosts where Rally runs: those of the role that ``bench.placement`` names. No experiment file gives it."""
+
+
+def placed(roles: tuple[str, ...], placement: str) -> tuple[str, ...]:
+    """All roles of a host that the experiment file gives `roles`, under ``bench.placement``."""
+    return (*(role for role in roles if role != LOAD), *((LOAD,) if placement in roles else ()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a provider gave: hosts in the order of the configuration, and networks."""
@@ -46,6 +55,10 @@ class Resources:
     def with_role(self, role: str) -> tuple[Host, ...]:
         """Hosts that carry `role`, in the order of the configuration (never EnOSlib's, which is random)."""
         return tuple(host for host in self.hosts if role in host.roles)
+
+    def placed(self, placement: str) -> Resources:
+        """The same hosts, those where Rally runs under ``bench.placement`` with the role ``load``."""
+        return replace(self, hosts=tuple(replace(host, roles=placed(host.roles, placement)) for host in self.hosts))
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises `KeyError`."""

@@ -10,6 +10,7 @@ from enos_crdb import shipped
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
 from enos_crdb.config.cockroachdb import CockroachDB
+from enos_crdb.model import LOAD
 
 INSTALLED_FROM = (
     "tasks/preflight.yml",
@@ -33,11 +34,16 @@ def ansible_roles(configuration: Configuration, roles: tuple[str, ...]) -> tuple
         wanted += BACKENDS[configuration.database.backend].installs
     if "keystone" in roles:
         wanted += ["memcached", "keystone"]
-    if "rally" in roles:
+    if "rally" in roles or LOAD in roles:
         wanted += ["rally"]
-        if proxied(configuration):
-            wanted += ["haproxy"]
+    if "rally" in roles and proxied(configuration):
+        wanted += ["haproxy"]
     return tuple(wanted)
+
+
+def layered(key: str) -> tuple[str, ...]:
+    """The Ansible roles whose software is in the layer of that key."""
+    return tuple(key.split("-")[:-1])
 
 
 def proxied(configuration: Configuration) -> bool:

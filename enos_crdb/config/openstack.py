@@ -15,7 +15,6 @@ Settings = dict[str, dict[str, str | int | float | bool]]
 
 DECIDED: Mapping[str, str] = {
     "DEFAULT.debug": "`debug`",
-    "cache.backend": "`cache`",
     "cache.enabled": "`cache`",
     "database.connection": "the `database` section of the experiment file",
     "database.connection_parameters": "the `database` section of the experiment file, and `keystone_crdb`",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enos_crdb import events, providers
 from enos_crdb.ansible import Ansible, EnoslibAnsible
 from enos_crdb.command import Runner, SubprocessRunner
 from enos_crdb.config import Configuration, check
+from enos_crdb.config.bench import Bench
 from enos_crdb.errors import StateError
-from enos_crdb.model import Resources
+from enos_crdb.model import LOAD, Resources
 from enos_crdb.providers import Provider
 from enos_crdb.store import Deployment
 
@@ -33,7 +34,7 @@ class Context:
 
     @property
     def resources(self) -> Resources:
-        """The hosts. Raises `StateError` when there are none yet."""
+        """The hosts, with the role ``load`` where Rally runs. Raises `StateError` when there are none yet."""
         if self.deployment.state.destroyed_at:
             raise StateError(
                 f"{self.deployment.directory.name} was destroyed at {self.deployment.state.destroyed_at}.\n"
@@ -44,7 +45,20 @@ class Context:
                 f"{self.deployment.directory.name} has no hosts yet: its deployment was interrupted.\n"
                 "Continue it with `enos_crdb deploy`."
             )
-        return self.deployment.state.resources
+        return self.deployment.state.resources.placed(self.configuration.bench.placement)
+
+    def measuring(self, section: Bench) -> Context:
+        """The same deployment under another ``bench`` section. Raises `StateError` where it asks for Rally in vain."""
+        bare = [
+            host.name for host in self.resources.with_role(section.placement) if not {"rally", LOAD} & set(host.roles)
+        ]
+        if bare:
+            raise StateError(
+                f"bench.placement: Rally is not installed on {', '.join(bare)}.\n"
+                f"It is installed where the deployment asks for it; `enos_crdb deploy --env FILE --set "
+                f"bench.placement={section.placement}` adds it to the living hosts."
+            )
+        return replace(self, configuration=self.configuration.model_copy(update={"bench": section}))
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enos_crdb import events, inventory, keystone_wheel, software, wheelhouse
@@ -13,7 +13,7 @@ from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.keystone import Wheels
-from enos_crdb.model import Host
+from enos_crdb.model import LOAD, Host, placed
 from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, cache_directory, open_context
 from enos_crdb.providers import LayeringProvider, Request, host_names, provide
 from enos_crdb.store import Deployment, write_text
@@ -107,7 +107,7 @@ def _layers(context: Context) -> dict[str, tuple[str, tuple[str, ...]]]:
     locks = tuple(inventory.lock_files(context.configuration).values())
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for name, index in host_names(context.configuration):
-        roles: tuple[str, ...] = tuple(context.configuration.machines[index].roles)
+        roles = placed(tuple(context.configuration.machines[index].roles), context.configuration.bench.placement)
         key = software.layer_key(context.configuration, roles, locks, context.provider.host_suite)
         found[name] = (key, roles)
     return found
@@ -123,9 +123,15 @@ def acquire_hosts(context: Context) -> None:
 def install(context: Context) -> None:
     """Install on the hosts that were not booted with everything installed."""
     layers = context.deployment.state.layers
-    bare = tuple(host for host in context.resources.hosts if host.name not in layers)
-    if bare:
-        _install(context, bare)
+    wanting: list[Host] = []
+    for host in context.resources.hosts:
+        if host.name not in layers:
+            wanting.append(host)
+        elif LOAD in host.roles and "rally" not in software.layered(layers[host.name]):
+            # All else that decides what is installed is fixed; `bench.placement` may be another one than before.
+            wanting.append(replace(host, roles=(LOAD,)))
+    if wanting:
+        _install(context, tuple(wanting))
 
 
 def _install(context: Context, hosts: tuple[Host, ...]) -> None:

@@ -27,12 +27,14 @@ class Client:
     region: str
 
 
-def clients(resources: Resources, load: str, *, port: int = 5000) -> tuple[Client, ...]:
-    """Who loads which Keystone. ``light``: the first rally host, the first Keystone; ``heavy``: one client per
-    Keystone host, dealt to the rally hosts in turn."""
-    rallies, keystones = resources.with_role("rally"), resources.with_role("keystone")
+def clients(resources: Resources, load: str, placement: str = "rally", *, port: int = 5000) -> tuple[Client, ...]:
+    """Who loads which Keystone. ``light``: one client, for the first Keystone; ``heavy``: one per Keystone host.
+
+    They are dealt to the hosts of role `placement` in turn: beside Keystone, each to the one that it loads.
+    """
+    places, keystones = resources.with_role(placement), resources.with_role("keystone")
     wanted = keystones[:1] if load == "light" else keystones
-    return tuple(_client(rallies[i % len(rallies)], keystone, port) for i, keystone in enumerate(wanted))
+    return tuple(_client(places[i % len(places)], keystone, port) for i, keystone in enumerate(wanted))
 
 
 def _client(rally: Host, keystone: Host, port: int) -> Client:

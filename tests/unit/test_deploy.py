@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enos_crdb import config, inventory
+from enos_crdb import config, inventory, software
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.config import Configuration
 from enos_crdb.config.fixed import unlike
@@ -179,6 +179,53 @@ def test_hosts_that_a_layer_prepared_are_not_installed_again(tmp_path: Path) -> 
     assert recorded(context).played[0].hosts == ("rally-1",)
 
 
+def test_rally_is_added_to_living_hosts_that_another_placement_asks_for(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    layers = {name: layer_of(context.configuration, roles) for name, roles in HOSTS.items()}
+    context.deployment.save(layers=layers)
+    phase.deploy(context)
+    assert "install.yml" not in recorded(context).playbooks
+
+    moved = config.load(CONFIGS / "local.yaml", ["bench.placement=keystone"])
+    assert unlike(context.configuration.model_dump(), moved.model_dump()) is None
+    context = replace(context, configuration=moved, ansible=RecordingAnsible())
+    phase.deploy(context)
+    first = recorded(context).played[0]
+    assert (first.playbook, first.hosts) == ("install.yml", ("database-1",))
+
+
+HOSTS: dict[str, tuple[str, ...]] = {"database-1": ("database", "keystone"), "rally-1": ("rally",)}
+"""Of configs/local.yaml."""
+
+
+@pytest.mark.parametrize(
+    ("placement", "database_1"),
+    [("rally", ("database", "keystone")), ("keystone", ("database", "keystone", "load"))],
+)
+def test_a_new_deployment_has_rally_where_it_will_run(
+    tmp_path: Path, placement: str, database_1: tuple[str, ...]
+) -> None:
+    context = a_context(tmp_path)
+    placed = config.load(CONFIGS / "local.yaml", [f"bench.placement={placement}"])
+    context = replace(context, configuration=placed)
+    phase.deploy(context)
+    assert context.resources.host("database-1").roles == database_1
+    assert context.resources.host("rally-1").roles[0] == "rally"
+    wanted = software.ansible_roles(placed, database_1)
+    assert software.layered(layer_of(placed, database_1)) == wanted
+    assert ("rally" in wanted) == (placement == "keystone")
+    resources = context.deployment.state.resources
+    assert resources is not None
+    assert "load" not in {role for host in resources.hosts for role in host.roles}  # not a fact about the host
+
+
+def test_the_placement_moves_the_load_and_not_the_proxy(tmp_path: Path) -> None:
+    overrides = ["database.haproxy=true", "bench.placement=database"]
+    configuration = config.load(CONFIGS / "local-cockroachdb.yaml", overrides)
+    assert "haproxy" not in software.ansible_roles(configuration, ("database", "load"))
+    assert software.ansible_roles(configuration, ("rally",)) == ("rally", "haproxy")
+
+
 def test_every_shipped_configuration_deploys_on_doubles(tmp_path: Path) -> None:
     for file in sorted(CONFIGS.glob("*.yaml")):
         context = a_context(tmp_path, file.name)
@@ -188,8 +235,6 @@ def test_every_shipped_configuration_deploys_on_doubles(tmp_path: Path) -> None:
 
 
 def layer_of(configuration: Configuration, roles: tuple[str, ...]) -> str:
-    from enos_crdb import software
-
     locks = tuple(inventory.lock_files(configuration).values())
     return software.layer_key(configuration, roles, locks, "bookworm")
 

@@ -15,6 +15,7 @@ import pytest
 from enos_crdb import config, experiment, inventory
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.config.bench import Bench
+from enos_crdb.errors import StateError
 from enos_crdb.phases import deploy as phase
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Store
@@ -124,6 +125,41 @@ def test_heavy_load_is_one_rally_per_keystone(context: Context) -> None:
     assert [client["client"] for client in manifest(run)["scenarios"][0]["clients"]] == [
         "rally-1-to-database-1", "rally-1-to-database-2", "rally-1-to-database-3"
     ]  # fmt: skip
+
+
+def test_each_rally_runs_beside_the_keystone_that_it_loads(context: Context) -> None:
+    context = placed_beside_keystone(context)
+    context, ansible = on(context)
+    run = experiment.run(context, section(USERS, load="heavy", placement="keystone"))
+    names = [f"database-{n}" for n in (1, 2, 3)]
+    assert [(client["rally"], client["keystone"]) for client in manifest(run)["clients"]] == [
+        (name, name) for name in names
+    ]
+    (bench,) = (played for played in ansible.played if played.playbook == "bench.yml")
+    assert {host for host, given in bench.host_variables.items() if given.get("rally_clients")} == set(names)
+    assert {role for host in manifest(run)["hosts"] for role in host["roles"]} == {"database", "keystone", "rally"}
+
+
+def test_rally_where_it_is_not_installed_is_refused_before_anything_runs(context: Context) -> None:
+    context, ansible = on(context)
+    with pytest.raises(StateError, match="Rally is not installed on database-1, database-2, database-3") as caught:
+        experiment.run(context, section(USERS, placement="keystone"))
+    assert "--set bench.placement=keystone" in str(caught.value)
+    assert ansible.playbooks == []
+    assert not list((context.deployment.directory / "runs").glob("*"))
+
+
+def test_rally_is_found_where_another_role_brought_it(context: Context) -> None:
+    context, _ = on(placed_beside_keystone(context))  # hosts of Keystone and of the database are the same here
+    run = experiment.run(context, section(USERS, placement="database"))
+    assert [client["rally"] for client in manifest(run)["clients"]] == ["database-1"]
+
+
+def placed_beside_keystone(context: Context) -> Context:
+    configuration = config.load(CONFIGS / "local-galera.yaml", ["bench.placement=keystone"])
+    context = replace(context, configuration=configuration)
+    phase.deploy(context)
+    return context
 
 
 def test_a_scenario_that_cannot_run_is_recorded_and_the_others_go_on(context: Context) -> None:

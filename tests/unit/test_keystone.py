@@ -199,6 +199,9 @@ class TestConfiguration:
         ("options", "section", "option", "value"),
         [
             ({"cache": "none"}, "cache", "enabled", "False"),
+            ({"cache": "request"}, "cache", "enabled", "True"),
+            ({"cache": "request"}, "cache", "backend", "dogpile.cache.null"),
+            ({"cache": "memcached"}, "cache", "backend", "oslo_cache.memcache_pool"),
             ({"password_hash_rounds": 12}, "identity", "password_hash_rounds", "12"),
             ({"token_provider": "jws"}, "token", "provider", "jws"),
             ({"token_provider": "jws"}, "DEFAULT", "max_token_size", "4096"),
