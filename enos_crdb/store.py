@@ -33,7 +33,8 @@ class State:
 
     ``configuration`` is the resolved experiment file. ``done`` maps a step of the deployment to when it
     ended (ISO 8601, UTC) and how long it took (seconds). ``layers`` maps a host to the prepared layer it
-    was booted from.
+    was booted from. ``emulation`` is the network emulation in force: ``constraints``, ``emulator``, ``baseline`` (round
+    trips without it) and ``set_at`` (None while it is being installed); None when the network is as it is.
     """
 
     name: str
@@ -42,6 +43,7 @@ class State:
     done: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     resources: Resources | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
+    emulation: Mapping[str, Any] | None = None
     destroyed_at: str | None = None
     schema_version: int = SCHEMA_VERSION
 

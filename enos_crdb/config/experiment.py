@@ -11,8 +11,9 @@ from enos_crdb.config.base import Section
 from enos_crdb.config.bench import Bench
 from enos_crdb.config.cockroachdb import CockroachDB, misfits
 from enos_crdb.config.database import Database
+from enos_crdb.config.emulation import Emulation, Place, links
 from enos_crdb.config.openstack import OpenStack
-from enos_crdb.config.resources import Machines, Networks, Nspawn
+from enos_crdb.config.resources import Machines, Networks, Nspawn, host_names
 
 SINGLE_NODE = ("postgresql", "mariadb")
 
@@ -30,6 +31,7 @@ class Configuration(Section):
     database: Database
     openstack: OpenStack = OpenStack()
     bench: Bench = Bench()
+    emulation: Emulation = Emulation()
 
     def count(self, role: str) -> int:
         """How many hosts carry `role`."""
@@ -90,6 +92,16 @@ class Configuration(Section):
                 raise ValueError(f"networks.{name}.cidr: '{subnet}' has no room for {hosts} hosts; give a larger one")
         if len(given) == 2 and given["control"].overlaps(given["database"]):
             raise ValueError(f"networks.database.cidr: '{given['database']}' overlaps networks.control.cidr")
+        return self
+
+    @model_validator(mode="after")
+    def _the_constraints_name_hosts(self) -> Configuration:
+        groups = self.machines
+        places = [
+            Place(name=name, roles=tuple(groups[index].roles), site=groups[index].site)
+            for name, index in host_names(groups)
+        ]
+        links(self.emulation.constraints, places)
         return self
 
     @model_validator(mode="after")

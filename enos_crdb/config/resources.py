@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
@@ -47,6 +48,17 @@ class Machines(Section):
     """Limit of CPU time, in cores (local containers, where the machine's cgroup allows it)."""
     memory_mb: int | None = Field(default=None, ge=128)
     """Limit of memory (local containers, where the machine's cgroup allows it)."""
+
+
+def host_names(machines: Sequence[Machines]) -> tuple[tuple[str, int], ...]:
+    """(name, index of its group in ``machines``) of every host: first role and a number, in file order."""
+    numbers: dict[str, int] = {}
+    names = []
+    for index, group in enumerate(machines):
+        for _ in range(group.count):
+            numbers[group.roles[0]] = numbers.get(group.roles[0], 0) + 1
+            names.append((f"{group.roles[0]}-{numbers[group.roles[0]]}", index))
+    return tuple(names)
 
 
 class LocalNetwork(Section):

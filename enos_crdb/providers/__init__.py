@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from enos_crdb.providers.contract import LayeringProvider, Provider, Request, host_names
+from enos_crdb.providers.contract import EmulatingProvider, LayeringProvider, Provider, Request, host_names
 
-__all__ = ["PROVIDERS", "LayeringProvider", "Provider", "Request", "host_names", "provide"]
+__all__ = ["PROVIDERS", "EmulatingProvider", "LayeringProvider", "Provider", "Request", "host_names", "provide"]
 
 
 def provide(request: Request) -> Provider:

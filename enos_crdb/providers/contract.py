@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from enos_crdb.command import Runner
-from enos_crdb.config import Configuration
+from enos_crdb.config import Configuration, resources
+from enos_crdb.config.emulation import Link
 from enos_crdb.model import Host, Resources
 
 
@@ -63,6 +64,20 @@ class LayeringProvider(Provider, Protocol):
         """
 
 
+@runtime_checkable
+class EmulatingProvider(Provider, Protocol):
+    """A provider that can delay packets itself, for hosts whose kernel has no netem."""
+
+    def emulate(self, links: Sequence[Link]) -> None:
+        """Delay, lose and slow down packets as `links` say, and no others; none clears all of it.
+
+        Safe to repeat. Raises `NetworkError` when it cannot be done; nothing of it is left then.
+        """
+
+    def emulation_faults(self, links: Sequence[Link]) -> list[str]:
+        """What is not in force of `links` (a process that died, a rule that went), a sentence each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a provider is asked for."""
@@ -76,11 +91,5 @@ class Request:
 
 
 def host_names(configuration: Configuration) -> tuple[tuple[str, int], ...]:
-    """(name, index of its group in ``machines``) of every host: first role and a number, in file order."""
-    numbers: dict[str, int] = {}
-    names = []
-    for index, group in enumerate(configuration.machines):
-        for _ in range(group.count):
-            numbers[group.roles[0]] = numbers.get(group.roles[0], 0) + 1
-            names.append((f"{group.roles[0]}-{numbers[group.roles[0]]}", index))
-    return tuple(names)
+    """(name, index of its group in ``machines``) of every host, in file order."""
+    return resources.host_names(configuration.machines)

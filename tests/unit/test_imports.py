@@ -46,7 +46,7 @@ DOORS: dict[str, str] = {
     "subprocess": "command",
     "pty": "command",
     "ansible": "ansible ansible_callbacks",
-    "enoslib": "ansible providers",
+    "enoslib": "ansible providers network",
     "execo": "campaign",
 }
 """Libraries with effects, and the only parts that may import them."""

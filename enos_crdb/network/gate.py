@@ -1,0 +1,90 @@
+"""Is the network what it should be? Values in, a verdict with sentences out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from enos_crdb.network.plan import Pair, RoundTrip
+
+Word = Literal["ok", "off", "not measured"]
+
+UNLIKELY = 1e-4
+"""A number of lost packets that is less likely than this is no accident."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far a round trip may be from the expected one: the larger of the two."""
+
+    percent: float = 5.0
+    ms: float = 1.0
+
+    def allows(self, measured_ms: float, expected_ms: float) -> bool:
+        return abs(measured_ms - expected_ms) <= max(self.ms, expected_ms * self.percent / 100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """``off`` when a pair is, else ``not measured`` when a pair could not be, else ``ok``; with a sentence each."""
+
+    verdict: Word
+    deviations: tuple[str, ...] = ()
+
+
+def judge(
+    matrix: Sequence[RoundTrip],
+    expected: Sequence[Mapping[str, Any]],
+    tolerance: Tolerance,
+    *,
+    loss: Mapping[Pair, float] | None = None,
+    faults: Sequence[str] = (),
+) -> Judgement:
+    """Compare a measured matrix with the expected round trips.
+
+    ``loss`` is how likely an answer is lost, by pair. A pair nothing is expected of must only be measurable.
+    ``faults`` of the emulator count as deviations: a loss that is not there hardly shows in few samples.
+    """
+    wanted = {(row["src"], row["dst"], row["network"]): row["rtt_ms"] for row in expected}
+    off, silent = list(faults), []
+    for trip in matrix:
+        if trip.median_ms is None:
+            silent.append(_unmeasured(trip))
+            continue
+        if trip.pair in wanted and not tolerance.allows(trip.median_ms, wanted[trip.pair]):
+            off.append(_off(trip, trip.median_ms, wanted[trip.pair], tolerance))
+        if trip.pair in wanted and (said := _strange_loss(trip, (loss or {}).get(trip.pair, 0.0))):
+            off.append(said)
+    verdict: Word = "off" if off else "not measured" if silent else "ok"
+    return Judgement(verdict=verdict, deviations=(*off, *silent))
+
+
+def _unmeasured(trip: RoundTrip) -> str:
+    because = trip.why or "no answer came"
+    return f"{trip.src} to {trip.dst} on {trip.network}: not measured ({because})"
+
+
+def _off(trip: RoundTrip, measured_ms: float, expected_ms: float, tolerance: Tolerance) -> str:
+    return (
+        f"{trip.src} to {trip.dst} on {trip.network}: the round trip takes {measured_ms:.2f} ms, "
+        f"expected {expected_ms:.2f} ms (tolerated: {max(tolerance.ms, expected_ms * tolerance.percent / 100):.2f} ms)"
+    )
+
+
+def _strange_loss(trip: RoundTrip, probability: float) -> str:
+    sent = trip.samples + trip.lost
+    if _tail(trip.lost, sent, probability) > UNLIKELY:
+        return ""
+    return (
+        f"{trip.src} to {trip.dst} on {trip.network}: {trip.lost} of {sent} answers were lost, "
+        f"expected {probability:.1%}"
+    )
+
+
+def _tail(lost: int, sent: int, probability: float) -> float:
+    """How likely a count at least as far from the expected one is, on its side."""
+    mean = sent * probability
+    counts = range(lost, sent + 1) if lost >= mean else range(lost + 1)
+    return sum(math.comb(sent, k) * probability**k * (1 - probability) ** (sent - k) for k in counts)

@@ -1,0 +1,267 @@
+"""The network between the hosts: set, cleared, measured and judged; what of it goes into a run's manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from enos_crdb import events
+from enos_crdb.config.emulation import Constraint, Emulation, Link, links
+from enos_crdb.errors import NetworkError
+from enos_crdb.network import Judgement, RoundTrip, Tolerance, expect, judge, netem, round_trips
+from enos_crdb.network.plan import expected_loss, medians, read
+from enos_crdb.phases.context import Context
+from enos_crdb.providers import EmulatingProvider
+from enos_crdb.store import now
+
+ATTEMPTS = 3
+"""A machine that is busy for a second (a compaction, a package index) must not spoil a day of measuring."""
+PAUSE_S = 1.0
+
+
+def set_network(context: Context, emulation: Emulation | None) -> None:
+    """Put the constraints of `emulation` in force, instead of whatever was; none leaves the network as it is.
+
+    Clears, measures without, installs, measures with. Raises `NetworkError` when it cannot be done (nothing of it is
+    left), or when the network is off and `emulation.mismatch` is ``refuse`` (it stays, to be looked at).
+    """
+    wanted = emulation or Emulation()
+    try:
+        planned = links(wanted.constraints, context.resources.hosts)
+    except ValueError as error:
+        raise NetworkError(f"{error}.") from None
+    clear(context)
+    if planned:
+        emulator = choose_emulator(context, wanted.emulator)
+        baseline = medians(_measure(context, ()))
+        in_force = {
+            "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],
+            "emulator": emulator,
+            "baseline": baseline,
+            "set_at": None,
+        }
+        context.deployment.save(emulation=in_force)  # before, so that `clear` knows what to look for after a crash
+        _install(context, emulator, planned)
+        _gate(context, wanted)
+        context.deployment.save(emulation={**in_force, "set_at": now()})
+
+
+def _install(context: Context, emulator: str, planned: Sequence[Link]) -> None:
+    try:
+        if emulator == "netem":
+            netem.install(context.ansible, context.resources.hosts, planned)
+        else:
+            _emulating(context).emulate(planned)
+    except NetworkError:
+        clear(context)
+        raise
+
+
+def _gate(context: Context, emulation: Emulation) -> None:
+    """Measure what was just installed. Raises `NetworkError` when it is off and that is to be refused."""
+    found = before(context, emulation)
+    if found["verdict"] == "off" and emulation.mismatch == "refuse":
+        raise NetworkError(
+            "The emulated network is not what the constraints say:\n"
+            + _indented(found["deviations"])
+            + "\nUsually this machine is too busy, or other rules are in the way. Try again, raise "
+            "emulation.tolerance_ms, or keep the numbers marked with emulation.mismatch: label."
+        )
+    for sentence in found["deviations"]:
+        events.warn(sentence)
+
+
+def clear(context: Context) -> None:
+    """Remove what `set_network` installed, and nothing else. Does nothing when nothing is in force."""
+    state = context.deployment.state.emulation
+    if state is None:
+        return
+    if state["emulator"] == "netem":
+        netem.clear(context.ansible, context.resources.hosts, in_force(context))
+    else:
+        _emulating(context).emulate(())
+    context.deployment.save(emulation=None)
+
+
+def apply_file(context: Context) -> None:
+    """The last step of a deployment: what the file says, unless that is in force already."""
+    emulation = context.configuration.emulation
+    state = context.deployment.state.emulation
+    if state is None and not emulation.constraints:
+        return
+    asked = [constraint.model_dump(mode="json") for constraint in emulation.constraints]
+    if state is not None and state["set_at"] and state["constraints"] == asked:
+        same_emulator = emulation.emulator in ("auto", state["emulator"])
+        if same_emulator and not faults(context):
+            return
+    set_network(context, emulation)
+
+
+def restore(context: Context) -> dict[str, Any]:
+    """Measure, and install again what should be in force when something of it is missing.
+
+    Returns what `before` does. Raises `NetworkError` like `set_network`.
+    """
+    wanted = emulation_in_force(context)
+    state = context.deployment.state.emulation
+    missing = faults(context) if state is not None else []
+    for sentence in missing:
+        events.warn(sentence)
+    if wanted.constraints and (missing or state is None or not state["set_at"]):
+        set_network(context, wanted)
+    return before(context, wanted)
+
+
+def emulation_in_force(context: Context) -> Emulation:
+    """The section with the constraints that are in force, or the file's when none are."""
+    section = context.configuration.emulation
+    state = context.deployment.state.emulation
+    if state is None:
+        return section
+    constraints = [Constraint.model_validate(constraint) for constraint in state["constraints"]]
+    return section.model_copy(update={"constraints": constraints})
+
+
+def in_force(context: Context) -> tuple[Link, ...]:
+    """The links of the constraints in force."""
+    state = context.deployment.state.emulation
+    if state is None:
+        return ()
+    constraints = [Constraint.model_validate(constraint) for constraint in state["constraints"]]
+    return links(constraints, context.resources.hosts)
+
+
+def faults(context: Context) -> list[str]:
+    """What is not in force of what was set: a process that died, a rule that went; a sentence each."""
+    state = context.deployment.state.emulation
+    if state is None:
+        return []
+    if state["emulator"] == "netem":
+        return netem.faults(context.ansible, context.resources.hosts, in_force(context))
+    return _emulating(context).emulation_faults(in_force(context))
+
+
+def choose_emulator(context: Context, asked: str) -> str:
+    """``netem`` or ``nfqueue``. Raises `NetworkError` when what is asked for is not to be had."""
+    local = isinstance(context.provider, EmulatingProvider)
+    if asked == "nfqueue":
+        if local:
+            return "nfqueue"
+        raise NetworkError(
+            f"emulation.emulator: the provider '{context.configuration.provider}' cannot delay packets itself, only "
+            "local hosts can ('nspawn').\nChoose 'netem', or 'auto'."
+        )
+    found = netem.survey(context.ansible, context.resources.hosts)
+    without = [name for name, survey in found.items() if not survey.netem]
+    if not without:
+        return "netem"
+    if asked == "auto" and local:
+        return "nfqueue"
+    remedy = "choose emulator 'auto'" if local else "take hosts whose kernel has it"
+    raise NetworkError(
+        f"emulation.emulator: the kernel of {', '.join(without)} has no netem ({found[without[0]].why}).\n"
+        f"Its module may be in a package of its own (Ubuntu: linux-modules-extra-$(uname -r)); otherwise {remedy}."
+    )
+
+
+def _emulating(context: Context) -> EmulatingProvider:
+    if not isinstance(context.provider, EmulatingProvider):
+        raise NetworkError(f"The provider '{context.configuration.provider}' cannot delay packets itself.")
+    return context.provider
+
+
+# Measuring
+
+
+def measure(context: Context) -> dict[str, Any]:
+    """The round trips as they are now: ``at`` (ISO 8601, UTC) and ``rtt``, a row per ordered pair and network."""
+    return _matrix(_measure(context, _expected(context)))
+
+
+def _measure(context: Context, expected: Sequence[Mapping[str, Any]]) -> tuple[RoundTrip, ...]:
+    return round_trips.measure(context.ansible, context.resources.hosts, expected=expected)
+
+
+def _matrix(trips: Sequence[RoundTrip]) -> dict[str, Any]:
+    return {"at": now(), "rtt": [trip.to_json() for trip in trips]}
+
+
+def _expected(context: Context) -> list[dict[str, Any]]:
+    state = context.deployment.state.emulation
+    return expect(state["baseline"], in_force(context)) if state is not None else []
+
+
+def verdict(context: Context, matrix: Mapping[str, Any], emulation: Emulation | None = None) -> Judgement:
+    """Judge what `measure` gave by what is in force; the tolerance is the file's unless given."""
+    section = emulation or context.configuration.emulation
+    return judge(
+        read(matrix["rtt"]),
+        _expected(context),
+        Tolerance(percent=section.tolerance_percent, ms=section.tolerance_ms),
+        loss=expected_loss(in_force(context)),
+        faults=faults(context),
+    )
+
+
+def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[dict[str, Any], Judgement]:
+    """The first matrix that is not off, or the last one."""
+    for attempt in range(1, ATTEMPTS + 1):
+        matrix = {**measure(context), "attempts": attempt}
+        judgement = verdict(context, matrix, emulation)
+        if judgement.verdict != "off" or attempt == ATTEMPTS:
+            break
+        time.sleep(PAUSE_S)
+    return matrix, judgement
+
+
+# A run
+
+
+def before(context: Context, emulation: Emulation | None = None) -> dict[str, Any]:
+    """Measure before the load: the ``network`` of a run's manifest. `refuse` tells whether to go on."""
+    section = emulation or context.configuration.emulation
+    state = context.deployment.state.emulation
+    matrix, judgement = _measured_and_judged(context, section)
+    return {
+        "emulator": state["emulator"] if state is not None else "none",
+        "constraints": list(state["constraints"]) if state is not None else [],
+        "tolerance": {"percent": section.tolerance_percent, "ms": section.tolerance_ms},
+        "mismatch": section.mismatch,
+        "expected": _expected(context),
+        "before": matrix,
+        "after": None,
+        "verdict": judgement.verdict,
+        "deviations": list(judgement.deviations),
+    }
+
+
+def after(context: Context, network: dict[str, Any]) -> dict[str, Any]:
+    """Measure after the load; returns `network` with what was found, and the worse of the two verdicts."""
+    matrix, judgement = _measured_and_judged(context, context.configuration.emulation)
+    order = ("ok", "not measured", "off")
+    return {
+        **network,
+        "after": matrix,
+        "verdict": max(network["verdict"], judgement.verdict, key=order.index),
+        "deviations": [
+            *(f"before the load: {sentence}" for sentence in network["deviations"]),
+            *(f"after the load: {sentence}" for sentence in judgement.deviations),
+        ],
+    }
+
+
+def refuse(network: Mapping[str, Any]) -> None:
+    """Raise `NetworkError` when the network was off and the file says to refuse that."""
+    if network["verdict"] == "off" and network["mismatch"] == "refuse":
+        raise NetworkError(
+            "The network is not what the constraints say, so the numbers are not to be trusted:\n"
+            + _indented(network["deviations"])
+            + "\n`enos_crdb emulate` shows it and mends what is missing; emulation.mismatch: label keeps such numbers, "
+            "marked."
+        )
+
+
+def _indented(sentences: Sequence[str], most: int = 12) -> str:
+    shown = [f"  {sentence}" for sentence in sentences[:most]]
+    return "\n".join([*shown, *([f"  ... and {len(sentences) - most} more"] if len(sentences) > most else [])])
