@@ -1,0 +1,226 @@
+"""The experiment: what is compared, how often, in which order, and for how long. One document, YAML or Python."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from enos_crdb.config.base import Section
+from enos_crdb.config.loading import split
+
+Label = str | int | float | bool
+"""What a level is called: itself when it is a single value, else the text it was given."""
+
+
+def _levels(value: Any) -> Any:
+    if not isinstance(value, list | dict):
+        raise ValueError("expected a list of values, or a mapping of labels to what they stand for")
+    if not value:
+        raise ValueError("a factor needs at least one level")
+    if isinstance(value, list):
+        for level in value:
+            if not isinstance(level, Label) or (isinstance(level, float) and not math.isfinite(level)):
+                raise ValueError(
+                    f"a level that is listed must be a single value, found {level!r}; give others a label: "
+                    "`levels: {label: value}`"
+                )
+    labels = [said(level) for level in value]
+    for label in labels:
+        if not label.strip() or re.search(r"[,=\n]", label):
+            raise ValueError(
+                f"'{label}' cannot be the label of a level: it must be text without ',', '=' and new lines"
+            )
+        if labels.count(label) > 1 or (isinstance(value, list) and value.count(value[labels.index(label)]) > 1):
+            raise ValueError(f"the level '{label}' is listed twice")
+    return value
+
+
+def said(label: Label) -> str:
+    """A label as YAML writes it: ``true``, ``50``, ``0.5``, ``read committed``."""
+    if isinstance(label, bool):
+        return str(label).lower()
+    return f"{label:g}" if isinstance(label, float) else str(label)
+
+
+class Author(Section):
+    """Somebody to cite."""
+
+    name: str = Field(min_length=1)
+    orcid: str | None = Field(default=None, pattern=r"^\d{4}-\d{4}-\d{4}-\d{3}[\dX]$")
+    """Sixteen digits in four groups."""
+    affiliation: str | None = None
+
+
+class Factor(Section):
+    """What is varied. Without ``path``, each level is a mapping of several key paths to their values."""
+
+    path: str | None = None
+    """Key path of the configuration (``bench.load``, ``emulation.constraints.0.delay_ms``)."""
+    levels: Annotated[Any, AfterValidator(_levels)]
+    """A list of single values, or a mapping of labels to values (or, without ``path``, to mappings of key paths)."""
+
+    @model_validator(mode="after")
+    def _levels_have_paths(self) -> Factor:
+        if self.path is None:
+            if isinstance(self.levels, list):
+                raise ValueError("`path` is missing: values that are listed need the key path that they are put at")
+            for label, values in self.levels.items():
+                if not isinstance(values, Mapping) or not values or not all(map(split, map(str, values))):
+                    raise ValueError(
+                        f"level '{label}' must map key paths of the configuration to values "
+                        "(or give the factor a `path`)"
+                    )
+        elif not split(self.path):
+            raise ValueError("`path` is empty; write a key path of the configuration, like bench.load")
+        return self
+
+    def assignments(self) -> dict[Label, dict[str, Any]]:
+        """What each level puts where, in the order of the document."""
+        if isinstance(self.levels, list):
+            return {level: {str(self.path): level} for level in self.levels}
+        return {label: dict(value) if self.path is None else {self.path: value} for label, value in self.levels.items()}
+
+
+class Repetitions(Section):
+    """How often everything is done; iterations of a scenario are ``bench.times`` of the configuration."""
+
+    deployments: int = Field(default=1, ge=1, le=1000)
+    """Deployments of each combination, from nothing. Backends are only randomised against time by these."""
+    runs: int = Field(default=3, ge=1, le=1000)
+    """Runs of each combination on each of those deployments."""
+
+
+class Adaptive(Section):
+    """More runs than asked, until the confidence interval is narrow enough or a limit says so."""
+
+    relative_width: float = Field(default=0.1, gt=0, lt=10)
+    """Width of the interval, as a share of the value, below which a combination has enough runs."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    most_runs: int = Field(default=10, ge=2, le=1000)
+    """Limit per combination, the runs of ``repetitions`` included; above the width then, it is called unstable."""
+    metric: str = Field(default="p50", pattern=r"^(mean|p\d{1,2}(\.\d+)?)$")
+    """Of the durations of iterations, per scenario: ``mean``, or a percentile such as ``p50`` or ``p95``."""
+
+    @property
+    def quantile(self) -> float | Literal["mean"]:
+        """The metric as `enos_crdb.stats` takes it."""
+        return "mean" if self.metric == "mean" else float(self.metric[1:]) / 100
+
+
+class Retries(Section):
+    """How many more attempts an item has after a fault that is not the combination's own."""
+
+    network: int = Field(default=1, ge=0, le=10)
+    """The emulated network was not what was asked for."""
+    hosts: int = Field(default=1, ge=0, le=10)
+    """Hosts could not be had, or did not answer any more."""
+    deployment: int = Field(default=1, ge=0, le=10)
+    """Installing or configuring failed."""
+    reset: int = Field(default=1, ge=0, le=10)
+    """Keystone's database did not come back to the state of a fresh deployment."""
+
+
+class Budget(Section):
+    """What one call may use. It ends before a run that would not fit; ``--resume`` begins a new count."""
+
+    hours: float | None = Field(default=None, gt=0)
+
+
+class Ending(Section):
+    """What becomes of the hosts."""
+
+    at_end: Literal["destroy", "keep"] = "destroy"
+    """When everything was run."""
+    on_interrupt: Literal["keep", "destroy"] = "keep"
+    """After Ctrl-C, or when the budget is used up. ``--resume`` goes on with hosts that were kept."""
+
+
+class Experiment(Section):
+    """A study: a configuration, the factors that are varied, and how often each combination is run.
+
+    >>> latency = Experiment(
+    ...     experiment="latency",
+    ...     configuration="local-galera.yaml",
+    ...     factors={"load": Factor(path="bench.load", levels=["light", "heavy"])},
+    ...     repetitions=Repetitions(deployments=1, runs=5),
+    ... )
+    """
+
+    experiment: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,37}$")
+    """Name: its campaigns are in ``campaigns/<name>-<time>``."""
+    title: str = ""
+    description: str = ""
+    authors: list[Author] = []
+    licence: str | None = None
+    """Of the data, as an SPDX identifier (``CC-BY-4.0``)."""
+    doi: str | None = None
+    keywords: list[str] = []
+    configuration: str | dict[str, Any]
+    """What every combination starts from: an experiment file (relative to this one, or one that is shipped), or its
+    content."""
+    factors: dict[str, Factor] = {}
+    exclude: list[dict[str, Any]] = []
+    """Combinations left out: those with all the levels of an entry (``{backend: mariadb, sites: ["9", "45"]}``)."""
+    repetitions: Repetitions = Repetitions()
+    seed: int = Field(default=1, ge=0)
+    """Of the order of runs."""
+    adaptive: Adaptive | None = None
+    retries: Retries = Retries()
+    budget: Budget = Budget()
+    hosts: Ending = Ending()
+    short: dict[str, Any] = {}
+    """What replaces keys of this document for a small variant (``--short``): mappings are merged, ``null`` removes."""
+
+    _source: str = PrivateAttr(default="the experiment")
+    _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Where it was written, for complaints."""
+        return self._source
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Key path -> ``file:line``, or the option that set it."""
+        return self._places
+
+    def written(self, source: str, places: Mapping[str, str]) -> Experiment:
+        """The same, told where it was written."""
+        self._source, self._places = source, places
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_plain(self) -> Experiment:
+        for name in self.factors:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+                raise ValueError(f"factors: '{name}' cannot be the name of a factor; use letters, digits, '_' and '-'")
+        return self
+
+    @model_validator(mode="after")
+    def _factors_do_not_overlap(self) -> Experiment:
+        owners: dict[tuple[str, ...], str] = {}
+        for name, factor in self.factors.items():
+            for path in dict.fromkeys(split(p) for values in factor.assignments().values() for p in values):
+                for other, owner in owners.items():
+                    shared = min(len(path), len(other))
+                    if owner != name and path[:shared] == other[:shared]:
+                        raise ValueError(
+                            f"factors.{name}: '{'.'.join(path)}' is also decided by the factor '{owner}' "
+                            f"('{'.'.join(other)}'); let one factor set it, with a level per pair if need be"
+                        )
+                owners[path] = name
+        return self
+
+    @model_validator(mode="after")
+    def _adaptive_leaves_room(self) -> Experiment:
+        asked = self.repetitions.deployments * self.repetitions.runs
+        if self.adaptive and self.adaptive.most_runs < asked:
+            raise ValueError(
+                f"adaptive.most_runs: {self.adaptive.most_runs} is below the {asked} runs that `repetitions` ask for "
+                "(deployments x runs); raise it, or leave `adaptive` out"
+            )
+        return self
