@@ -113,30 +113,8 @@ class Deployment:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the deployment for one command. Raises `StateError` when another process has it."""
-        path = self.directory / ".lock"
-        with path.open("a+") as stream:
-            self._lock(stream)
-            stream.truncate(0)
-            stream.write(str(os.getpid()))
-            stream.flush()
+        with held(self.directory):
             yield
-
-    def _lock(self, stream: IO[str]) -> None:
-        patience = time.monotonic() + ORPHANS_END_S
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                stream.seek(0)
-                holder = stream.read().strip()
-            # Ansible's workers share the lock: after a kill -9 of the engine they hold it until they notice.
-            if _alive(holder) or time.monotonic() > patience:
-                raise StateError(
-                    f"{self.directory.name} is in use by another enos_crdb (process {holder}).\n"
-                    "Wait for its end, or interrupt it (Ctrl-C there), then try again."
-                ) from None
-            time.sleep(0.2)
 
 
 class Store:
@@ -190,6 +168,35 @@ class Store:
         return None
 
 
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Hold a directory of the store for this process. Raises `StateError` when another one has it."""
+    with (directory / ".lock").open("a+") as stream:
+        _lock(stream, directory.name)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def _lock(stream: IO[str], name: str) -> None:
+    patience = time.monotonic() + ORPHANS_END_S
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            stream.seek(0)
+            holder = stream.read().strip()
+        # Ansible's workers share the lock: after a kill -9 of the engine they hold it until they notice.
+        if _alive(holder) or time.monotonic() > patience:
+            raise StateError(
+                f"{name} is in use by another enos_crdb (process {holder}).\n"
+                "Wait for its end, or interrupt it (Ctrl-C there), then try again."
+            ) from None
+        time.sleep(0.2)
+
+
 def _alive(pid: str) -> bool:
     return pid.isdigit() and Path("/proc", pid).exists()
 
@@ -235,6 +242,34 @@ def read_json(path: Path) -> Any:
             f"{path} is not valid JSON ({error}).\n"
             "It was changed by hand or by a full disk; enos_crdb itself writes it in one piece."
         ) from None
+
+
+def append_json(path: Path, value: Any) -> None:
+    """Add `value` as one line of JSON, on the disk when this returns."""
+    line = json.dumps(value, sort_keys=False) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(line.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_lines(path: Path) -> tuple[list[Any], str]:
+    """The values of a file of JSON lines, and its last line when that is torn (a crash while it was written).
+
+    Raises `StateError` when another line is not JSON.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    *lines, torn = text.split("\n")
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            raise StateError(
+                f"{path}:{number} is not valid JSON: it was changed by hand. Correct the line, or remove it."
+            ) from None
+    return values, torn
 
 
 def _state(document: Any, directory: Path) -> State:

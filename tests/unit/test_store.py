@@ -323,3 +323,17 @@ def test_a_torn_deployment_of_another_name_is_nobody_s_business(results: Store) 
     assert results.alive("local") is None
     with pytest.raises(StateError, match="not valid JSON"):
         results.alive("local-galera")
+
+
+def test_a_journal_is_read_back_and_a_torn_last_line_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert store.read_lines(path) == ([], "")
+    for number in (1, 2):
+        store.append_json(path, {"item": number})
+    assert store.read_lines(path) == ([{"item": 1}, {"item": 2}], "")
+    with path.open("a") as stream:
+        stream.write('{"item": 3, "sta')
+    assert store.read_lines(path) == ([{"item": 1}, {"item": 2}], '{"item": 3, "sta')
+    path.write_text('{"item": 1\n{"item": 2}\n')
+    with pytest.raises(StateError, match=r"journal\.jsonl:1 is not valid JSON: it was changed by hand"):
+        store.read_lines(path)
