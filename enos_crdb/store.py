@@ -213,13 +213,19 @@ def stamp() -> str:
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Replace `path` by `text` atomically: never half a file, whatever happens."""
+    write_bytes(path, text.encode("utf-8"), mode=mode)
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """As `write_text`. Not `durable`: what can be made again need not be on the disk when this returns."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
-            stream.write(text)
+            stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
