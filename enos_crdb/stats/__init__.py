@@ -1,6 +1,39 @@
 """From samples to numbers that can be published. Values only."""
 
+from enos_crdb.stats.effects import Effect, Interval, compare
+from enos_crdb.stats.estimates import (
+    Estimate,
+    by_run,
+    enough,
+    estimate,
+    estimates,
+    failure_share,
+    failures,
+    throughput,
+)
 from enos_crdb.stats.samples import COLUMNS, ITERATION, frame, read, write
+from enos_crdb.stats.stability import Stability, stability
 from enos_crdb.stats.summaries import Statistics, statistics
 
-__all__ = ["COLUMNS", "ITERATION", "Statistics", "frame", "read", "statistics", "write"]
+__all__ = [
+    "COLUMNS",
+    "ITERATION",
+    "Effect",
+    "Estimate",
+    "Interval",
+    "Stability",
+    "Statistics",
+    "by_run",
+    "compare",
+    "enough",
+    "estimate",
+    "estimates",
+    "failure_share",
+    "failures",
+    "frame",
+    "read",
+    "stability",
+    "statistics",
+    "throughput",
+    "write",
+]
