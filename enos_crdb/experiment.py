@@ -12,6 +12,7 @@ from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
 from enos_crdb.model import LOAD, Sample, slug
+from enos_crdb.phases import emulate
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
 from enos_crdb.rally import Outcome
@@ -122,7 +123,7 @@ def _end(this: Run) -> None:
 
 
 def _scenario(this: Run, index: int, name: str) -> None:
-    started_at = now()
+    started_at, before = now(), len(this.samples)
     if problem := _reset(this, index):
         outcomes = tuple(
             Outcome(client=client.name, status="invalid", message=f"the database could not be reset: {problem}")
@@ -130,7 +131,9 @@ def _scenario(this: Run, index: int, name: str) -> None:
         )
     else:
         outcomes = _load(this, index, name)
-    entry = {"name": name, "index": index, "started_at": started_at, "finished_at": now()}
+    this.samples[before:] = rally.in_windows(this.samples[before:], this.section)
+    load = asdict(rally.pace(this.samples[before:], this.section))
+    entry = {"name": name, "index": index, "started_at": started_at, "finished_at": now(), "load": load}
     this.manifest["scenarios"].append({**entry, "clients": [asdict(outcome) for outcome in outcomes]})
     this.save()
     for outcome in outcomes:

@@ -82,6 +82,9 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+RESPONSE = "response"
+"""Metric of an iteration from its intended start to its end: what a user of an open loop waits."""
+
 WARM_UP, STEADY, AFTER = "warm-up", "steady", "after"
 """Windows of a scenario's load. Only what began in the steady one is measured; the others are kept."""
 

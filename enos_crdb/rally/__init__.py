@@ -1,6 +1,7 @@
 """Rally: its scenarios, its task files, the clients that run them, and what they bring back."""
 
 from enos_crdb.config.scenarios import RALLY_OPENSTACK, SCENARIOS, STUDY_2018, Scenario
+from enos_crdb.rally.pace import Pace, in_windows, pace
 from enos_crdb.rally.results import ITERATION, Outcome, receive, samples
 from enos_crdb.rally.task import (
     Client,
@@ -18,9 +19,12 @@ __all__ = [
     "STUDY_2018",
     "Client",
     "Outcome",
+    "Pace",
     "Scenario",
     "clients",
     "environment",
+    "in_windows",
+    "pace",
     "prepare_variables",
     "rally_task",
     "receive",

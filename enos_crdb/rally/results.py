@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from enos_crdb.errors import BenchError
 from enos_crdb.masking import masked
-from enos_crdb.model import Sample, slug
+from enos_crdb.model import RESPONSE, Sample, slug
 from enos_crdb.rally.task import Client
 
 FORMAT_VERSIONS = ("1.2",)
 """Versions of Rally's JSON report that are understood."""
 ITERATION = "iteration"
-"""Metric of a whole iteration; every other metric is the path of an atomic action."""
+"""Metric of a whole iteration, from its start to its end."""
+LATE = "Late starts"
+"""Title of the output by which an iteration of the open loop tells how long it waited for its start."""
 ENDINGS = {"report.json": ".json", "report.html": ".html", "rally.log": ".log", "status.json": ".status.json"}
 """Names on the rally host -> endings in the run's directory."""
 
@@ -106,6 +108,7 @@ def _iso(seconds: float | None) -> str | None:
 def samples(report: Path, *, run: str, scenario: str, client: str) -> list[Sample]:
     """Rally's JSON report as rows: one per iteration, and one per atomic action, in the order of their start.
 
+    In an open loop, a row of metric ``response`` follows each iteration: from its intended start to its end.
     Failures are kept. Raises `BenchError` for a report that is not understood, or that lacks iterations.
     """
     document = _read(report)
@@ -152,7 +155,8 @@ def _rows(iteration: Mapping[str, Any], run: str, scenario: str, client: str, nu
     problem = iteration["error"]
     # Class and message; the third part is a traceback.
     error = f"{problem[0]}: {' '.join(str(problem[1]).split())}" if problem else ""
-    yield Sample(
+    waited_s = _waited_s(iteration)
+    whole = Sample(
         run=run,
         scenario=scenario,
         client=client,
@@ -163,21 +167,31 @@ def _rows(iteration: Mapping[str, Any], run: str, scenario: str, client: str, nu
         started_at=iteration["timestamp"],
         outcome="failed" if problem else "ok",
         error=error,
+        intended_at=None if waited_s is None else iteration["timestamp"] - waited_s,
     )
+    yield whole
+    if waited_s is not None:
+        # Rally's duration leaves out what it calls idle; who waits for an answer does not.
+        value = waited_s + iteration["duration"] + iteration["idle_duration"]
+        yield replace(whole, metric=RESPONSE, value=value, started_at=iteration["timestamp"] - waited_s)
     for path, action in _flat(iteration["atomic_actions"], ""):
         failed = bool(action.get("failed"))
-        yield Sample(
-            run=run,
-            scenario=scenario,
-            client=client,
-            iteration=number,
+        yield replace(
+            whole,
             metric=path,
             value=action["finished_at"] - action["started_at"],
-            unit="s",
             started_at=action["started_at"],
             outcome="failed" if failed else "ok",
             error=error if failed else "",
         )
+
+
+def _waited_s(iteration: Mapping[str, Any]) -> float | None:
+    """How long after its intended start an iteration of the open loop began; None in a closed loop."""
+    for output in iteration.get("output", {}).get("additive", ()):
+        if output["title"] == LATE:
+            return max(0.0, float(output["data"][0][1]))
+    return None
 
 
 def _flat(actions: Iterable[Mapping[str, Any]], parent: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

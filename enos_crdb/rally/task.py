@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enos_crdb.config.bench import Bench, ConstantForDuration, Rps
+from enos_crdb.config.bench import Bench, ConstantForDuration, OpenLoop, Rps
 from enos_crdb.config.scenarios import SCENARIOS, Scenario
 from enos_crdb.model import Host, Resources, slug
 
@@ -74,6 +74,10 @@ def _runner(bench: Bench) -> dict[str, Any]:
         return {"constant_for_duration": {"duration": runner.duration_s, "concurrency": bench.concurrency}}
     if isinstance(runner, Rps):
         return {"rps": {"rps": runner.rps, "times": bench.times, "max_concurrency": bench.concurrency}}
+    if isinstance(runner, OpenLoop):
+        options = runner.model_dump(exclude={"type"}, exclude_none=True)
+        amount = {} if runner.duration_s is not None else {"times": bench.times}
+        return {"open_loop": {**options, **amount, "concurrency": bench.concurrency}}
     return {"constant": {"times": bench.times, "concurrency": bench.concurrency}}
 
 
@@ -125,7 +129,10 @@ def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench,
             "cleanup": bench.reset != "scenario",
             "together": together,
             "setup_s": SETUP_S,
+            "drain_s": bench.http_timeout_s,
             "grace_s": grace_s(bench),
+            # Rallies of an open loop take turns, so that what reaches the database is even, too.
+            "phases": {client.name: place / len(wanted) for place, client in enumerate(wanted)},
         },
         "rally_start_lead_s": START_LEAD_S,
         "rally_fetch_to": fetch_to,

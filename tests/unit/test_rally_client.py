@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
+import multiprocessing
 import os
+import signal
+import sys
 import tarfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -122,3 +128,126 @@ def test_a_client_that_died_leaves_a_status(
     assert status["status"] == "crashed"
     assert "killed by the kernel" in status["message"]
     assert json.loads((tmp_path / "run" / "a" / "01-x" / "status.json").read_text()) == status
+
+
+# The open loop
+
+
+def loop(**changes: Any) -> dict[str, Any]:
+    return {"rate_per_s": 4.0, "arrivals": "even", "seed": 1, "concurrency": 3, **changes}
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        pytest.param({"times": 3}, [0.0, 0.25, 0.5], id="times"),
+        pytest.param({"duration_s": 1.0}, [0.0, 0.25, 0.5, 0.75], id="duration"),
+        pytest.param({"duration_s": 1.1}, [0.0, 0.25, 0.5, 0.75, 1.0], id="duration-that-is-no-multiple"),
+        pytest.param({"duration_s": 0.3, "rate_per_s": 10.0}, [0.0, 0.1, 0.2], id="rounding"),
+        pytest.param({"duration_s": 0.1}, [0.0], id="shorter-than-one-gap"),
+    ],
+)
+def test_even_starts(program: ModuleType, amount: dict[str, float], expected: list[float]) -> None:
+    assert program.starts(loop(**amount), name="a", phase=0.0) == pytest.approx(expected)
+
+
+def test_rallies_of_one_load_take_turns(program: ModuleType) -> None:
+    first, second = (program.starts(loop(times=3), name="a", phase=phase) for phase in (0.0, 0.5))
+    assert sorted(first + second) == pytest.approx([0.0, 0.125, 0.25, 0.375, 0.5, 0.625])
+
+
+def test_random_starts_come_from_the_seed_and_differ_between_rallies(program: ModuleType) -> None:
+    once, again, other, reseeded = (
+        program.starts(loop(times=2000, arrivals="poisson", seed=seed), name=name, phase=0.0)
+        for seed, name in ((1, "a"), (1, "a"), (1, "b"), (2, "a"))
+    )
+    assert once == again
+    assert once[0] == other[0] == 0.0
+    assert once[1] not in (other[1], reseeded[1])
+    assert once == sorted(once)
+    assert len(once) == 2000
+    gaps = [later - earlier for earlier, later in itertools.pairwise(once)]
+    assert sum(gaps) / len(gaps) == pytest.approx(0.25, rel=0.1)
+    assert sum(gap > 0.25 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.05)  # 1/e: exponential
+
+
+def test_random_starts_fill_the_duration(program: ModuleType) -> None:
+    found = program.starts(loop(duration_s=100.0, arrivals="poisson"), name="a", phase=0.0)
+    assert 99.0 - 3 < found[-1] < 100.0
+    assert len(found) == pytest.approx(400, rel=0.2)
+
+
+class Counted:
+    """The number that processes share."""
+
+    def __init__(self, first: int) -> None:
+        self._numbers = itertools.count(first)
+
+    def __next__(self) -> int:
+        return next(self._numbers)
+
+
+def filled(program: ModuleType, *, slots: int, takes_s: float, gaps_s: list[float]) -> list[tuple[float, float]]:
+    """(intended, started) of each iteration, in the order of the intended starts."""
+    first_at = time.time() + 0.05
+    intended = [first_at + gap for gap in gaps_s]
+    done: list[tuple[float, float]] = []
+
+    def iterate(_: int) -> Callable[[float], None]:
+        def load(at: float) -> None:
+            done.append((at, time.time()))
+            time.sleep(takes_s)
+
+        return load
+
+    program.fill(range(slots), Counted(slots), intended, iterate, threading.Event())
+    return sorted(done)
+
+
+def test_an_open_loop_does_not_wait_for_answers(program: ModuleType) -> None:
+    done = filled(program, slots=10, takes_s=0.3, gaps_s=[number * 0.05 for number in range(8)])
+    assert len(done) == 8
+    assert all(0 <= started - intended < 0.045 for intended, started in done)
+
+
+def test_with_all_slots_taken_starts_are_late_and_nothing_is_left_out(program: ModuleType) -> None:
+    done = filled(program, slots=2, takes_s=0.1, gaps_s=[number * 0.01 for number in range(8)])
+    late = [started - intended for intended, started in done]
+    assert len(late) == 8
+    assert late[0] < 0.05
+    assert late[-1] == pytest.approx(0.3 - 0.07, abs=0.06)  # the fourth pair begins after three others
+
+
+def test_an_aborted_open_loop_starts_nothing_more(program: ModuleType) -> None:
+    aborted, began = threading.Event(), time.monotonic()
+    started: list[float] = []
+
+    def iterate(_: int) -> Callable[[float], None]:
+        return lambda at: (started.append(at), aborted.set())[0]  # type: ignore[func-returns-value]
+
+    program.fill(range(3), Counted(3), [time.time(), *[time.time() + 60] * 9], iterate, aborted)
+    assert len(started) == 1
+    assert time.monotonic() - began < 5
+
+
+def test_what_does_not_end_after_a_stop_is_given_up(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    rally = ModuleType("rally")
+    monkeypatch.setattr(rally, "exceptions", ModuleType("exceptions"), raising=False)
+    monkeypatch.setattr(rally.exceptions, "RallyException", RuntimeError, raising=False)
+    monkeypatch.setitem(sys.modules, "rally", rally)
+    hanging = multiprocessing.Process(target=time.sleep, args=(60,))
+    hanging.start()
+
+    class Api:
+        class task:
+            asked: ClassVar[list[str]] = []
+
+            @classmethod
+            def abort(cls, uuid: str) -> None:
+                cls.asked.append(uuid)
+                if len(cls.asked) == 1:
+                    raise RuntimeError("the task is being checked")
+
+    program.stop(Api, "abc", 0.2, threading.Event())
+    hanging.join(5)
+    assert (hanging.exitcode, Api.task.asked) == (-signal.SIGTERM, ["abc", "abc"])

@@ -13,6 +13,7 @@ import pytest
 
 from enos_crdb import rally
 from enos_crdb.errors import BenchError
+from enos_crdb.model import RESPONSE
 
 DATA = Path(__file__).parent.parent / "data" / "rally"
 
@@ -46,6 +47,35 @@ def test_one_row_per_iteration_and_per_atomic_action() -> None:
         ("r", "keystone/x", "c", "s", "ok", "")
     }
     assert all(row.value > 0 for row in rows)
+
+
+def late(tmp_path: Path, *waits_s: float) -> Path:
+    """A real report, its iterations begun so long after their intended starts."""
+    workload = json.loads((DATA / "ok.json").read_text())["tasks"][0]["subtasks"][0]["workloads"][0]
+    for iteration, wait in zip(workload["data"], waits_s, strict=True):
+        table = {"title": "Late starts", "chart_plugin": "StatsTable", "data": [["after the intended start", wait]]}
+        iteration["output"]["additive"].append(table)
+    return report(tmp_path, data=workload["data"])
+
+
+def test_an_open_loop_tells_how_long_an_answer_took_from_the_intended_start(tmp_path: Path) -> None:
+    rows = read(late(tmp_path, 0.0, 0.5, -0.0001, 2.0))
+    iterations = [row for row in rows if row.metric == rally.ITERATION]
+    responses = [row for row in rows if row.metric == RESPONSE]
+    assert [row.value - whole.value for row, whole in zip(responses, iterations, strict=True)] == pytest.approx(
+        [0.0, 0.5, 0.0, 2.0]  # a clock that is corrected does not make an answer come before its question
+    )
+    for row, whole in zip(responses, iterations, strict=True):
+        assert row.intended_at == row.started_at == pytest.approx(whole.started_at - (row.value - whole.value))
+        assert row.intended_at == whole.intended_at
+        assert (row.iteration, row.outcome) == (whole.iteration, whole.outcome)
+    assert all(row.intended_at is not None for row in rows)
+
+
+def test_a_closed_loop_has_no_intended_starts() -> None:
+    rows = read(DATA / "ok.json")
+    assert {row.intended_at for row in rows} == {None}
+    assert RESPONSE not in {row.metric for row in rows}
 
 
 def test_failures_are_kept_with_their_error_and_without_the_traceback() -> None:

@@ -163,3 +163,51 @@ def test_the_password_is_in_the_environment_and_nowhere_else() -> None:
 def test_scenarios_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         rally.SCENARIOS["keystone/create-user"].name = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("runner", "expected"),
+    [
+        ({"rate_per_s": 2.5}, {"rate_per_s": 2.5, "times": 40, "arrivals": "even", "seed": 1, "concurrency": 4}),
+        (
+            {"rate_per_s": 2.5, "duration_s": 9.0, "arrivals": "poisson", "seed": 7},
+            {"rate_per_s": 2.5, "duration_s": 9.0, "arrivals": "poisson", "seed": 7, "concurrency": 4},
+        ),
+    ],
+    ids=["times", "duration"],
+)
+def test_an_open_loop(runner: dict[str, object], expected: dict[str, object]) -> None:
+    bench = Bench.model_validate({"times": 40, "concurrency": 4, "runner": {"type": "open_loop", **runner}})
+    assert only_subtask(bench)["runner"] == {"open_loop": expected}
+
+
+def test_rallies_of_an_open_loop_take_turns() -> None:
+    wanted = rally.clients(THREE_SITES, "heavy")
+    job = rally.run_variables(1, "keystone/create-user", wanted, Bench(), "/x")["rally_job"]
+    assert list(job["phases"].values()) == pytest.approx([0, 1 / 3, 2 / 3])
+    assert list(job["phases"]) == [client.name for client in wanted]
+
+
+@pytest.mark.parametrize(
+    ("placement", "load", "expected"),
+    [
+        ("rally", "light", [("rally-1", "galera-1")]),
+        ("keystone", "light", [("galera-1", "galera-1")]),
+        ("database", "light", [("galera-1", "galera-1")]),
+        ("rally", "heavy", [("rally-1", "galera-1"), ("rally-2", "galera-2"), ("rally-1", "galera-3")]),
+        ("keystone", "heavy", [(f"galera-{n}", f"galera-{n}") for n in (1, 2, 3)]),
+        ("database", "heavy", [(f"galera-{n}", f"galera-{n}") for n in (1, 2, 3)]),
+    ],
+)
+def test_who_loads_which_keystone_from_where(placement: str, load: str, expected: list[tuple[str, str]]) -> None:
+    wanted = rally.clients(THREE_SITES, load, placement)
+    assert [(client.rally, client.keystone) for client in wanted] == expected
+
+
+def test_one_database_host_loads_all_keystones() -> None:
+    resources = Resources(
+        hosts=(host("db", 11, "database"), host("ks-1", 12, "keystone"), host("ks-2", 13, "keystone")), networks=()
+    )
+    wanted = rally.clients(resources, "heavy", "database")
+    assert [(client.rally, client.keystone) for client in wanted] == [("db", "ks-1"), ("db", "ks-2")]
+    assert len({client.name for client in wanted}) == 2

@@ -14,8 +14,12 @@ Everything is read from stdin, so no argument list ever holds a password. All fi
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import math
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -38,6 +42,10 @@ REPORTS = (("json", "report.json"), ("html-static", "report.html"))
 """Rally's exporters (the plain HTML report needs the Internet to be seen) and our names of their files."""
 PLUGINS: list[Any] = []
 """Ours. Rally looks for plugins among the classes that are alive, so somebody must hold them."""
+LATE = "Late starts"
+"""Title of the output by which an iteration tells how long after its intended start it began (seconds)."""
+FIRST_START_S = 0.5
+"""From the beginning of an open loop to its first intended start: the time its processes take to be there."""
 PACKED = ("status.json", "report.json", "report.html", "rally.log")
 """What of a scenario's directory goes back to the user."""
 
@@ -285,12 +293,12 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Run the task, keep Rally's reports, and say how it ended."""
     from rally import exceptions
 
-    PLUGINS.append(start_together(directory))
+    PLUGINS.extend((start_together(directory), open_loop(directory, job["phases"])))
     if not job["cleanup"]:
         switch_cleanup_off()
     uuid = api.task.create(deployment=ENVIRONMENT)["uuid"]
-    began = time.monotonic()
-    overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid))
+    began, ended = time.monotonic(), threading.Event()
+    overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid, job["drain_s"], ended))
     overdue.daemon = True
     overdue.start()
     refusal = ""
@@ -303,6 +311,7 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     finally:
         timed_out = time.monotonic() - began > job["timeout_s"]
         overdue.cancel()
+        ended.set()
     for exporter, name in REPORTS:
         for path, text in api.task.export([uuid], exporter, str(directory / name))["files"].items():
             write(Path(path), text)
@@ -312,18 +321,25 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     return {"status": status, "message": message, "task": uuid}
 
 
-def stop(api: Any, uuid: str) -> None:
-    """Abort the task: iterations in flight end, no new one starts. Rally refuses while it checks the task."""
+def stop(api: Any, uuid: str, drain_s: float, ended: threading.Event) -> None:
+    """Abort the task: no new iteration starts, and those in flight are given up if they do not end in `drain_s`.
+
+    What had ended is kept either way: it is no longer with the processes that are ended here.
+    """
     from rally import exceptions
 
-    while True:
+    while not ended.is_set():
         try:
             api.task.abort(uuid)
-        except exceptions.RallyException as error:
+        except exceptions.RallyException as error:  # it refuses while it checks the task
             print(f"not stopped yet: {error}", file=sys.stderr)
-            time.sleep(1)
+            ended.wait(1)
         else:
-            return
+            break
+    if not ended.wait(drain_s):
+        for process in multiprocessing.active_children():
+            print(f"iterations in flight are given up: process {process.pid}", file=sys.stderr)
+            process.terminate()
 
 
 def why_refused(message: str) -> str:
@@ -358,8 +374,10 @@ def first_lines(text: str) -> str:
 def switch_cleanup_off() -> None:
     """Rally has no option for this: its cleanup contexts are hidden and cannot be named in a task file."""
     from rally_openstack.task.cleanup import manager
+    from rally_openstack.task.contexts.keystone import users
 
     manager.cleanup = lambda *_args, **_kwargs: None
+    users.UserGenerator.cleanup = lambda *_args: None
 
 
 def start_together(directory: Path) -> Any:
@@ -383,6 +401,110 @@ def start_together(directory: Path) -> Any:
             """Nothing was made."""
 
     return StartTogether
+
+
+# --- the open loop -------------------------------------------------------------------------------------------------
+
+
+def open_loop(directory: Path, phases: dict[str, float]) -> Any:
+    """A Rally runner that starts iterations at intended instants, whatever the answers.
+
+    `concurrency` slots, dealt to Rally's processes, take the intended starts in their order: an iteration begins late
+    only when no slot is free (or no processor), and tells how late. Rally's ``timestamp`` is the real start.
+    """
+    from rally.common import utils
+    from rally.task import runner
+
+    @runner.configure(name="open_loop")
+    class OpenLoop(runner.ScenarioRunner):  # type: ignore[misc,unused-ignore]
+        CONFIG_SCHEMA = {
+            "type": "object",
+            "properties": {
+                "rate_per_s": {"type": "number", "exclusiveMinimum": 0},
+                "times": {"type": "integer", "minimum": 1},
+                "duration_s": {"type": "number", "exclusiveMinimum": 0},
+                "arrivals": {"enum": ["even", "poisson"]},
+                "seed": {"type": "integer"},
+                "concurrency": {"type": "integer", "minimum": 1},
+            },
+            "required": ["rate_per_s", "arrivals", "seed", "concurrency"],
+            "additionalProperties": False,
+        }
+
+        def _run_scenario(self, cls: Any, method_name: str, context: Any, args: Any) -> None:
+            client = directory.parent.name
+            intended = starts(self.config, name=f"{client} {directory.name}", phase=phases.get(client, 0.0))
+            slots = min(self.config["concurrency"], len(intended))
+            processes = min(multiprocessing.cpu_count(), slots)
+            results, events = multiprocessing.Queue(), multiprocessing.Queue()
+            taken = utils.RAMInt(slots)
+            first_at = time.time() + FIRST_START_S
+
+            def iterate(number: int) -> Callable[[float], None]:
+                """Everything that can be done before the start; the answer does the rest."""
+                copy = runner._get_scenario_context(number, context)
+
+                def load(at: float) -> None:
+                    result = runner._run_scenario_once(cls, method_name, copy, args, events)
+                    result["output"]["additive"].append(late(result["timestamp"] - at))
+                    results.put(result)
+
+                return load
+
+            def process(info: dict[str, int]) -> None:
+                mine = range(info["processes_counter"], slots, processes)
+                fill(mine, taken, [first_at + start for start in intended], iterate, self.aborted)
+
+            pool = self._create_process_pool(processes, process, itertools.repeat(()))
+            self._join_processes(pool, results, events)
+
+    return OpenLoop
+
+
+def starts(config: dict[str, Any], *, name: str, phase: float) -> list[float]:
+    """Intended starts in seconds, ascending. ``even``: the first at `phase` of the time between two.
+
+    ``poisson``: exponential gaps after a start at 0; the seed and `name` decide them.
+    """
+    rate, duration_s, times = config["rate_per_s"], config.get("duration_s"), config.get("times")
+    if config["arrivals"] == "even":
+        count = times if duration_s is None else max(1, math.ceil(duration_s * rate - 1e-9))
+        return [(number + phase) / rate for number in range(count)]
+    draw = random.Random(f"{config['seed']} {name}")
+    gaps = itertools.chain([0.0], iter(lambda: draw.expovariate(rate), None))
+    instants = itertools.accumulate(gaps)
+    if duration_s is None:
+        return list(itertools.islice(instants, times))
+    return list(itertools.takewhile(lambda instant: instant < duration_s, instants))
+
+
+def late(seconds: float) -> dict[str, Any]:
+    """An output of an iteration, as Rally's reports understand it."""
+    return {"title": LATE, "chart_plugin": "StatsTable", "data": [["after the intended start", seconds]]}
+
+
+def fill(
+    numbers: Any, taken: Any, intended: list[float], iterate: Callable[[int], Callable[[float], None]], aborted: Any
+) -> None:
+    """The slots of one process: each does the intended start of its number, then the next that nobody took."""
+    over = threading.Event()
+
+    def slot(number: int) -> None:
+        while number < len(intended):
+            load = iterate(number)
+            if over.wait(max(0.0, intended[number] - time.time())):
+                return
+            load(intended[number])
+            number = next(taken)
+
+    threads = [threading.Thread(target=slot, args=(number,)) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            if aborted.is_set():
+                over.set()
+            thread.join(0.05)
 
 
 ACTIONS = {"prepare": prepare, "start": start, "go": go, "wait": wait, "finish": finish}
