@@ -93,12 +93,17 @@ def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = 
 
     ``labels`` say which place the run has in a campaign; they stand in its manifest.
     A scenario that cannot run is recorded and the others go on. Raises `DeploymentError` when the hosts
-    cannot even be prepared, and `StateError` when the deployment is not complete.
+    cannot even be prepared, `StateError` when the deployment is not complete, and `NetworkError` when the network
+    is not what the file asks for and that is to be refused: nothing is measured then, or what was is not reported.
     """
     context.require("verify")
     context = context.measuring(section)
     this = Run(context, section, labels)
     events.note(f"run {this.directory.name}")
+    with events.phase("network", "Measuring the network"):
+        this.manifest["network"] = emulate.before(context)
+        this.save()
+    emulate.refuse(this.manifest["network"])
     try:
         with events.phase("bench-begin", "Preparing Rally"):
             this.play("bench-begin.yml", tolerate=False, sampler_run=this.directory.name)
@@ -107,8 +112,12 @@ def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = 
                 _scenario(this, index, name)
     finally:
         _end(this)
+    with events.phase("network", "Measuring the network again"):
+        this.manifest["network"] = emulate.after(context, this.manifest["network"])
+        this.save()
     with events.phase("collect", "Collecting from the hosts"):
         collect(context, this.directory)
+    emulate.refuse(this.manifest["network"])
     return this.directory
 
 

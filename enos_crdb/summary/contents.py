@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,17 +11,16 @@ from typing import Any
 
 from enos_crdb import stats, traffic, usage
 from enos_crdb.errors import StateError
+from enos_crdb.loading import stand_in
 from enos_crdb.model import slug
 from enos_crdb.stats import ITERATION, Statistics
 from enos_crdb.store import read_json
-from enos_crdb.summary.facts import facts, labels, said
+from enos_crdb.summary.facts import facts, labels
 
 BUSY_CLIENT = 0.70
 """Above this share of its cores, Rally measures itself rather than Keystone."""
 LOCAL, SATURATED = "nspawn", 0.95
 """Local hosts compete for the processors of one machine; above this share, they wait for each other."""
-COCKROACHDB = ("CCL", "OSS")
-"""Distributions of CockroachDB, as the program names itself."""
 YOUNG_DAYS = 6
 """Older clusters of CockroachDB without a licence key are warned of."""
 P99_NEEDS = 100
@@ -61,13 +59,19 @@ def summarise(directory: Path) -> Summary:
     manifest = read_json(directory / "manifest.json")
     try:
         _refuse_stand_in(directory, manifest)
+        _refuse_another_network(directory, manifest)
         rows = tuple(_rows(directory, manifest))
         return Summary(
             run=manifest["run"],
             facts=facts(directory, manifest),
             labels=labels(directory, manifest),
             rows=rows,
-            warnings=(*manifest["warnings"], *_doubts(rows, manifest), *_throttled_soon(directory, manifest)),
+            warnings=(
+                *manifest["warnings"],
+                *_network_doubts(manifest),
+                *_doubts(rows, manifest),
+                *_throttled_soon(directory, manifest),
+            ),
             failure=_failure(manifest),
         )
     except (KeyError, TypeError) as error:
@@ -78,18 +82,11 @@ def summarise(directory: Path) -> Summary:
 
 
 def _refuse_stand_in(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Tests put a program that answers as CockroachDB does in its place; `cockroach version` tells which it was."""
-    if manifest["configuration"]["database"]["backend"] != "cockroachdb":
-        return
-    for host in manifest["hosts"]:
-        told = said(directory, manifest, host["name"]).get("things", {}).get("database", "")
-        distribution = re.search(r"Distribution:[ \t]*(.*)", told) if "database" in host["roles"] else None
-        if distribution and distribution[1].strip() not in COCKROACHDB:
-            raise StateError(
-                f"run {manifest['run']} is not reported: its database was no CockroachDB.\n"
-                f"`cockroach version` on {host['name']} says: Distribution: {distribution[1].strip()}.\n"
-                f"What was collected is in {directory}; it says nothing about CockroachDB."
-            )
+    if why := stand_in(directory, manifest):
+        raise StateError(
+            f"run {manifest['run']} is not reported: {why}\n"
+            f"What was collected is in {directory}; it says nothing about CockroachDB."
+        )
 
 
 def _rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:

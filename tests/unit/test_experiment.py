@@ -15,8 +15,9 @@ import pytest
 from enos_crdb import config, experiment, inventory
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.config.bench import Bench
-from enos_crdb.errors import StateError
+from enos_crdb.errors import NetworkError, StateError
 from enos_crdb.phases import deploy as phase
+from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Store
 from enos_crdb.summary import summarise
@@ -101,10 +102,10 @@ def test_a_run_resets_and_loads_for_each_scenario_and_collects(context: Context)
     context, ansible = on(context)
     run = experiment.run(context, section(USERS, ENTITIES))
     assert ansible.playbooks == [
-        "bench-begin.yml",
+        *("emulation-measure.yml", "bench-begin.yml"),
         *("reset.yml", "verify.yml", "bench.yml"),
         *("reset.yml", "verify.yml", "bench.yml"),
-        *("bench-end.yml", "collect.yml"),
+        *("bench-end.yml", "emulation-measure.yml", "collect.yml"),
     ]
     assert [scenario["name"] for scenario in manifest(run)["scenarios"]] == [USERS, ENTITIES]
     assert (run / "samples.csv").exists()
@@ -229,3 +230,35 @@ def test_what_a_run_was_measured_on_is_in_its_manifest(context: Context) -> None
     assert found["configuration"]["openstack"]["keystone"]["password_hash_rounds"] == 4
     assert found["provenance"]["enos_crdb"]
     assert shutil.which("git") is None or "commit" in found["provenance"]
+
+
+OFF = {"verdict": "off", "mismatch": "refuse", "deviations": ["database-1 to database-2: 0.2 ms, expected 100 ms"]}
+
+
+def test_nothing_is_measured_on_another_network_than_asked(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, ansible = on(context)
+    monkeypatch.setattr(emulate, "before", lambda _: dict(OFF))
+    with pytest.raises(NetworkError, match=r"0\.2 ms, expected"):
+        experiment.run(context, section(USERS))
+    assert ansible.playbooks == []
+    run = context.deployment.last_run()
+    assert manifest(run)["network"] == OFF
+    with pytest.raises(StateError, match="not reported: its network was not what"):
+        summarise(run)
+
+
+@pytest.mark.parametrize("mismatch", ["refuse", "label"])
+def test_a_network_that_changed_during_the_load_is_told(
+    context: Context, monkeypatch: pytest.MonkeyPatch, mismatch: str
+) -> None:
+    context, ansible = on(context)
+    monkeypatch.setattr(emulate, "before", lambda _: {**OFF, "verdict": "ok", "deviations": []})
+    monkeypatch.setattr(emulate, "after", lambda _, network: {**OFF, "mismatch": mismatch})
+    if mismatch == "refuse":
+        with pytest.raises(NetworkError):
+            experiment.run(context, section(USERS))
+    else:
+        run = experiment.run(context, section(USERS))
+        assert any("0.2 ms, expected 100 ms" in warning for warning in summarise(run).warnings)
+    assert ansible.playbooks[-1] == "collect.yml", "everything measured is kept"
+    assert (context.deployment.last_run() / "samples.csv").exists()
