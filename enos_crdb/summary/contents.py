@@ -89,6 +89,25 @@ def _refuse_stand_in(directory: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
+def _refuse_another_network(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Numbers of a network that is not the one asked for are only given when the file says to mark them."""
+    network = manifest.get("network") or {}  # runs of 0.1.0 did not measure it
+    if network.get("verdict") == "off" and network["mismatch"] == "refuse":
+        raise StateError(
+            f"run {manifest['run']} is not reported: its network was not what the constraints say.\n"
+            + "\n".join(f"  {sentence}" for sentence in network["deviations"])
+            + f"\nWhat was measured is in {directory}. emulation.mismatch: label reports such runs, marked."
+        )
+
+
+def _network_doubts(manifest: Mapping[str, Any]) -> Iterator[str]:
+    network = manifest.get("network") or {}
+    if network.get("verdict") == "off":
+        yield from (f"the network was not what the constraints say: {text}" for text in network["deviations"])
+    elif network.get("verdict") == "not measured":
+        yield from (f"the network could not be measured: {text}" for text in network["deviations"])
+
+
 def _rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:
     samples = directory / "samples.csv"
     if not samples.exists():
