@@ -34,8 +34,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom to the top. A module may import those of its own layer (without a cycle) and of those below."""
 
 ONLY_BELOW: dict[str, str] = {
-    "summary": "errors model stats store config shipped usage traffic",
-    "loading": "errors model stats store",
+    "summary": "errors model stats store config shipped usage traffic loading",
+    "loading": "errors model stats store traffic backends",
     "report": "errors model stats store config shipped usage traffic summary loading sweep",
     "bundle": "errors model stats store shipped summary loading report provenance command",
     "reference": "errors config",

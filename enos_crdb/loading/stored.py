@@ -1,22 +1,15 @@
-"""Runs from the store, and their samples as one table. Reads only; what cannot be read is named, not guessed."""
+"""Which runs and campaigns are stored. Reads only; what cannot be read is named, not guessed."""
 
 from __future__ import annotations
 
-import json
 import re
-import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from enos_crdb import stats
 from enos_crdb.errors import StateError
-from enos_crdb.store import read_json
-
-if TYPE_CHECKING:
-    import pandas
+from enos_crdb.store import read_json, read_lines
 
 CAMPAIGNS = "campaigns"
 """Directory of campaigns below the results."""
@@ -96,13 +89,13 @@ class Found:
 class StoredCampaign:
     """A campaign's directory: ``document`` is its campaign.json, ``journal`` a line per attempt that ended.
 
-    ``torn``: lines of the journal that could not be read (the last one is, after a power cut).
+    ``torn``: the last line, when a power cut left half of it.
     """
 
     directory: Path
     document: Mapping[str, Any]
     journal: tuple[Mapping[str, Any], ...]
-    torn: tuple[int, ...] = ()
+    torn: str = ""
 
     @property
     def results(self) -> Path:
@@ -144,44 +137,8 @@ def campaign(directory: Path | str) -> StoredCampaign:
     document = read_json(place / "campaign.json")
     if not isinstance(document, dict) or not {"experiment", "plan"} <= document.keys():
         raise StateError(f"{place / 'campaign.json'} does not hold a campaign: it was changed by hand.")
-    lines, torn = [], []
-    journal = place / "journal.jsonl"
-    text = journal.read_text(encoding="utf-8", errors="replace") if journal.exists() else ""
-    for number, line in enumerate(text.splitlines(), 1):
-        entry = _line(line)
-        if entry is None:
-            torn.append(number)
-        else:
-            lines.append(entry)
-    return StoredCampaign(directory=place, document=document, journal=tuple(lines), torn=tuple(torn))
-
-
-def load(path: Path | str) -> pandas.DataFrame:
-    """All samples below `path` as one table.
-
-    Columns are the fields of `Sample`, then ``deployment``, ``backend``, ``combination``, ``repetition``, ``block`` and
-    ``factor.<name>`` for each factor. Outside a campaign the combination is the deployment, and repetitions are counted
-    in it. Text columns are categories. What was left out is warned of, and listed in
-    ``.attrs["skipped"]``. Raises `StateError` when no run can be read.
-    """
-    import pandas
-
-    found = find(path)
-    factors = sorted({name for run in found.runs for name in run.factors})
-    skipped, tables, seen = list(found.skipped), [], Counter[str]()
-    for run in found.runs:
-        seen[run.deployment] += 1
-        try:
-            tables.append(_labelled(run, factors, seen[run.deployment]))
-        except StateError as error:
-            skipped.append(Skipped(directory=run.directory, reason=" ".join(str(error).split())))
-    if not tables:
-        raise StateError(f"no run in {path} can be read:\n" + "\n".join(f"  {one}" for one in skipped))
-    table = pandas.concat(_alike(tables), ignore_index=True)
-    table.attrs["skipped"] = [str(one) for one in skipped]
-    if skipped:
-        warnings.warn(f"{len(skipped)} runs left out: {'; '.join(table.attrs['skipped'])}", stacklevel=2)
-    return table
+    journal, torn = read_lines(place / "journal.jsonl")
+    return StoredCampaign(directory=place, document=document, journal=tuple(journal), torn=torn)
 
 
 def stand_in(directory: Path, manifest: Mapping[str, Any]) -> str:
@@ -288,39 +245,3 @@ def _ended(journal: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
         for line in journal
         if line.get("run")
     }
-
-
-def _line(text: str) -> Mapping[str, Any] | None:
-    """A line of a journal; None when it is torn."""
-    try:
-        entry = json.loads(text)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and "status" in entry else None
-
-
-def _labelled(run: StoredRun, factors: Sequence[str], repetition: int) -> pandas.DataFrame:
-    """The run's samples with its place in the campaign in every row."""
-    from pandas import CategoricalDtype, Series
-
-    table = stats.read(run.samples)
-    texts = {"deployment": run.deployment, "backend": run.backend, "combination": run.combination}
-    levels = {f"factor.{name}": str(run.factors[name]) if name in run.factors else None for name in factors}
-    columns = {
-        name: Series(text, index=table.index, dtype=CategoricalDtype([text] if text is not None else []))
-        for name, text in {**texts, **levels}.items()
-    }
-    numbers = {"repetition": run.labels.get("repetition", repetition), "block": run.labels.get("block", 1)}
-    return table.assign(**columns, **numbers)[[*stats.COLUMNS, *texts, *numbers, *levels]]
-
-
-def _alike(tables: Sequence[pandas.DataFrame]) -> list[pandas.DataFrame]:
-    """The tables with the same categories in each column: otherwise pandas would make text of them again."""
-    from pandas import CategoricalDtype
-
-    names = [name for name in tables[0] if isinstance(tables[0][name].dtype, CategoricalDtype)]
-    common = {
-        name: CategoricalDtype(list(dict.fromkeys(text for table in tables for text in table[name].cat.categories)))
-        for name in names
-    }
-    return [table.astype(common) for table in tables]

@@ -1,0 +1,27 @@
+"""What is stored: runs, campaigns, and their samples as one table."""
+
+from enos_crdb.loading.stored import (
+    CAMPAIGNS,
+    Found,
+    Skipped,
+    StoredCampaign,
+    StoredRun,
+    campaign,
+    find,
+    runs,
+    stand_in,
+)
+from enos_crdb.loading.tables import load
+
+__all__ = [
+    "CAMPAIGNS",
+    "Found",
+    "Skipped",
+    "StoredCampaign",
+    "StoredRun",
+    "campaign",
+    "find",
+    "load",
+    "runs",
+    "stand_in",
+]
