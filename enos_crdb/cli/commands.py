@@ -14,6 +14,7 @@ from rich.console import Console
 import enos_crdb
 from enos_crdb import config, shipped
 from enos_crdb.cli import show
+from enos_crdb.cli.emulate import emulate
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import ConfigurationError
 
@@ -232,3 +233,6 @@ def configs(name: str | None) -> None:
         raise ConfigurationError(
             f"no experiment file called '{name}' is shipped; there are: {', '.join(files)}."
         ) from None
+
+
+cli.add_command(emulate)

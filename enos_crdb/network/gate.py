@@ -48,22 +48,25 @@ def judge(
     ``faults`` of the emulator count as deviations: a loss that is not there hardly shows in few samples.
     """
     wanted = {(row["src"], row["dst"], row["network"]): row["rtt_ms"] for row in expected}
-    off, silent = list(faults), []
+    off = list(faults)
+    silent: dict[str, list[RoundTrip]] = {}
     for trip in matrix:
         if trip.median_ms is None:
-            silent.append(_unmeasured(trip))
+            silent.setdefault(trip.why, []).append(trip)
             continue
         if trip.pair in wanted and not tolerance.allows(trip.median_ms, wanted[trip.pair]):
             off.append(_off(trip, trip.median_ms, wanted[trip.pair], tolerance))
         if trip.pair in wanted and (said := _strange_loss(trip, (loss or {}).get(trip.pair, 0.0))):
             off.append(said)
     verdict: Word = "off" if off else "not measured" if silent else "ok"
-    return Judgement(verdict=verdict, deviations=(*off, *silent))
+    return Judgement(verdict=verdict, deviations=(*off, *(_unmeasured(why, trips) for why, trips in silent.items())))
 
 
-def _unmeasured(trip: RoundTrip) -> str:
-    because = trip.why or "no answer came"
-    return f"{trip.src} to {trip.dst} on {trip.network}: not measured ({because})"
+def _unmeasured(why: str, trips: Sequence[RoundTrip]) -> str:
+    """One sentence for all that has one cause: a dead host is not worth a sentence per neighbour."""
+    shown = ", ".join(f"{trip.src} to {trip.dst} on {trip.network}" for trip in trips[:3])
+    more = f" and {len(trips) - 3} more" if len(trips) > 3 else ""
+    return f"not measured: {shown}{more} ({why or 'no answer came'})"
 
 
 def _off(trip: RoundTrip, measured_ms: float, expected_ms: float, tolerance: Tolerance) -> str:

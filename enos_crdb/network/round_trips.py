@@ -74,7 +74,7 @@ def _of_host(name: str, wanted: Sequence[Mapping[str, Any]], result: PlaybookRes
     if not answer:
         failure = next((failure for failure in result.failures if failure.host == name), None)
         reason = "it could not be reached" if failure and failure.unreachable else "it did not measure"
-        why = f"{name}: {reason}" + (f", {failure.message.splitlines()[-1]}" if failure and failure.message else "")
+        why = f"{name}: {reason}" + (f", {failure.message.splitlines()[0]}" if failure and failure.message else "")
         return [RoundTrip(src=name, dst=target["dst"], network=target["network"], why=why) for target in wanted]
     return [summarise(name, row) for row in json.loads(answer)]
 

@@ -14,6 +14,7 @@ from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.keystone import Wheels
 from enos_crdb.model import LOAD, Host, placed
+from enos_crdb.phases import emulate
 from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, cache_directory, open_context
 from enos_crdb.providers import LayeringProvider, Request, host_names, provide
 from enos_crdb.store import Deployment, write_text
@@ -189,4 +190,5 @@ STEPS = (
     Step(name="keystone", title="Configuring Keystone", act=configure("keystone.yml")),
     Step(name="rally", title="Configuring Rally", act=configure("rally.yml")),
     Step(name="verify", title="Checking every Keystone against every other", act=verify),
+    Step(name="emulate", title="Setting the network", act=emulate.apply_file),
 )

@@ -34,7 +34,7 @@ def set_network(context: Context, emulation: Emulation | None) -> None:
     clear(context)
     if planned:
         emulator = choose_emulator(context, wanted.emulator)
-        baseline = medians(_measure(context, ()))
+        baseline = _baseline(context, wanted, planned)
         in_force = {
             "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],
             "emulator": emulator,
@@ -45,6 +45,20 @@ def set_network(context: Context, emulation: Emulation | None) -> None:
         _install(context, emulator, planned)
         _gate(context, wanted)
         context.deployment.save(emulation={**in_force, "set_at": now()})
+
+
+def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -> list[dict[str, Any]]:
+    """The round trips without emulation. Raises `NetworkError` when a pair of `planned` has none."""
+    found = medians(_measure(context, ()))
+    known = {(row["src"], row["dst"], row["network"]) for row in found}
+    lost = [link for link in planned if (link.src, link.dst, link.network) not in known]
+    if lost:
+        pairs = _indented([f"{link.src} to {link.dst} on {link.network}" for link in lost])
+        sentence = f"The round trips without emulation could not be measured; is a host down?\n{pairs}"
+        if emulation.mismatch == "refuse":
+            raise NetworkError(sentence)
+        events.warn(sentence)
+    return found
 
 
 def _install(context: Context, emulator: str, planned: Sequence[Link]) -> None:
@@ -211,6 +225,7 @@ def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[dict[s
         judgement = verdict(context, matrix, emulation)
         if judgement.verdict != "off" or attempt == ATTEMPTS:
             break
+        events.note(f"the network is off, measuring again: {judgement.deviations[0]}")
         time.sleep(PAUSE_S)
     return matrix, judgement
 

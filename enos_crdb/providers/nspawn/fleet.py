@@ -14,7 +14,7 @@ from pathlib import Path
 
 from enos_crdb.command import Runner
 from enos_crdb.errors import PrerequisiteError, ProviderError, StateError
-from enos_crdb.providers.nspawn import cgroup, container, image, layers, network, settings
+from enos_crdb.providers.nspawn import cgroup, container, emulation, image, layers, network, settings
 from enos_crdb.providers.nspawn.cgroup import Cgroups
 from enos_crdb.providers.nspawn.configuration import HostRequest
 from enos_crdb.providers.nspawn.layers import Cache
@@ -294,6 +294,7 @@ class Fleet:
             raise PrerequisiteError("Local hosts can only be removed by root. Run the same command with sudo.")
         network.close_ssh_masters(self._runner, self._control)
         self.kill_all(deployment)
+        emulation.end_delayers(deployment)  # they would keep the hosts' networks alive
         with network.locked(network.RUN / "lock"):
             network.remove(self._runner, deployment)
         if deployment.trees.exists():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from enos_crdb.config.emulation import Link
 from enos_crdb.model import Host, Resources
 from enos_crdb.providers.contract import Request, host_names
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest, NetworkRequest
@@ -70,8 +71,15 @@ class LocalHosts:
     def building(self, keys: Mapping[str, tuple[str, ...]]) -> AbstractContextManager[Mapping[str, Host]]:
         return self._nspawn.building(keys)
 
+    def emulate(self, links: Sequence[Link]) -> None:
+        self._nspawn.emulate(links)
+
+    def emulation_faults(self, links: Sequence[Link]) -> list[str]:
+        return self._nspawn.emulation_faults(links)
+
     def _make(self, layers: Mapping[str, str]) -> Nspawn:
         request = self._request
+        emulation = request.configuration.emulation
         return Nspawn(
             configure(request, layers),
             state_dir=request.directory,
@@ -79,6 +87,7 @@ class LocalHosts:
             runner=request.runner,
             notify=request.notify,
             read_only_binds=request.read_only_binds,
+            emulator=emulation.emulator if emulation.constraints else None,
         )
 
 

@@ -32,6 +32,12 @@ _PROGRAMS = {
     "setpriv": ("util-linux", "ends what an interrupted command began"),
 }
 
+_EMULATION_PROGRAMS = {
+    "iptables": ("iptables", "hands packets to what delays them, as the kernel has no netem"),
+    "tc": ("iproute2", "limits the rate of links"),
+    "nsenter": ("util-linux", "reaches the hosts' networks"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lack:
@@ -46,11 +52,17 @@ class Lack:
         return f"{self.what} is missing{source}: it {self.why}" if self.package else f"{self.what}: {self.why}"
 
 
-def missing(runner: Runner, *, suite: str) -> list[Lack]:
-    """What this machine lacks for local hosts of `suite`; empty when nothing."""
+def missing(runner: Runner, *, suite: str, emulator: str | None = None) -> list[Lack]:
+    """What this machine lacks for local hosts of `suite`; empty when nothing.
+
+    ``emulator`` is what shall emulate a network (``auto``, ``netem``, ``nfqueue``), None when nothing shall.
+    """
+    root = os.geteuid() == 0
+    queues = emulator == "nfqueue" or (emulator == "auto" and root and netem_refusal(runner) is not None)
+    programs = {**_PROGRAMS, **_EMULATION_PROGRAMS} if queues else _PROGRAMS
     lacks = [
         Lack(what=program, package=package, why=why)
-        for program, (package, why) in _PROGRAMS.items()
+        for program, (package, why) in programs.items()
         if shutil.which(program) is None
     ]
     if shutil.which("nft") is None and shutil.which("iptables") is None:
@@ -59,9 +71,35 @@ def missing(runner: Runner, *, suite: str) -> list[Lack]:
     if not (Path("/usr/share/keyrings") / keyring).exists():
         package = "ubuntu-keyring" if is_ubuntu(suite) else "debian-archive-keyring"
         lacks.append(Lack(what=keyring, package=package, why=f"proves that packages of {suite} are genuine"))
-    if os.geteuid() != 0:
+    if not root:
         return [*lacks, Lack(what="root", package=None, why="containers, mounts and networks are root's to make")]
+    if emulator == "netem" and (refusal := netem_refusal(runner)) is not None:
+        why = f"the kernel refuses ({refusal}), and emulation.emulator asks for it; 'auto' takes what there is"
+        lacks.append(Lack(what="netem", package=None, why=why))
+    if queues and shutil.which("iptables") and (refusal := _queue_refusal(runner)) is not None:
+        lacks.append(
+            Lack(what="NFQUEUE", package=None, why=f"a network cannot be emulated, the kernel says: {refusal}")
+        )
     return lacks + _impossible(runner)
+
+
+def netem_refusal(runner: Runner) -> str | None:
+    """Why this kernel cannot delay packets, asked by doing it in a network of its own; None when it can."""
+    command = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
+    return _refusal(runner, command)
+
+
+def _queue_refusal(runner: Runner) -> str | None:
+    rule = ["-A", "PREROUTING", "-j", "NFQUEUE", "--queue-num", "1", "--queue-bypass"]
+    return _refusal(runner, ["unshare", "--net", "iptables", "-w", "-t", "mangle", *rule])
+
+
+def _refusal(runner: Runner, command: Sequence[str]) -> str | None:
+    try:
+        runner.run(command)
+    except CommandError as error:
+        return " ".join((error.stderr or error.stdout).split())
+    return None
 
 
 def _impossible(runner: Runner) -> list[Lack]:
@@ -111,9 +149,9 @@ def message(lacks: Sequence[Lack], *, root: bool) -> str:
     return "\n".join(lines)
 
 
-def install(runner: Runner, *, suite: str, notify: Callable[[str], None]) -> None:
+def install(runner: Runner, *, suite: str, notify: Callable[[str], None], emulator: str | None = None) -> None:
     """Install what is missing when that is possible. Raises `PrerequisiteError` when it is not."""
-    lacks = missing(runner, suite=suite)
+    lacks = missing(runner, suite=suite, emulator=emulator)
     packages = sorted({lack.package for lack in lacks if lack.package})
     if not lacks:
         return
@@ -125,7 +163,7 @@ def install(runner: Runner, *, suite: str, notify: Callable[[str], None]) -> Non
         _apt_install(runner, packages)
     except CommandError as error:
         raise PrerequisiteError(f"{message(lacks, root=root)}\nTrying that failed: {error}") from error
-    remaining = missing(runner, suite=suite)
+    remaining = missing(runner, suite=suite, emulator=emulator)
     if remaining:
         raise PrerequisiteError(message(remaining, root=root))
 

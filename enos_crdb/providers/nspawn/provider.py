@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from enoslib.objects import Host as EnoslibHost
 
 from enos_crdb import model
 from enos_crdb.command import Runner
+from enos_crdb.config.emulation import Link
 from enos_crdb.errors import PrerequisiteError, ProviderError
-from enos_crdb.providers.nspawn import image, layers, network, prerequisites
+from enos_crdb.providers.nspawn import emulation, image, layers, network, prerequisites
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
 from enos_crdb.providers.nspawn.fleet import Fleet
 from enos_crdb.providers.nspawn.layers import Cache
@@ -38,7 +39,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
 
     ``state_dir`` belongs to the deployment and holds its hosts' files; ``cache_dir`` is shared by the deployments
     of this machine. ``notify`` gets a line for a user now and then. ``read_only_binds`` maps directories of this
-    machine to where hosts see them.
+    machine to where hosts see them. ``emulator`` is what shall emulate a network (``auto``, ``netem``, ``nfqueue``).
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         runner: Runner,
         notify: Callable[[str], None] = _silent,
         read_only_binds: Mapping[Path, str] | None = None,
+        emulator: str | None = None,
     ) -> None:
         super().__init__(conf, name="nspawn")
         self._conf = conf
         self._runner = runner
         self._notify = notify
+        self._emulator = emulator
         self._binds = dict(read_only_binds or {})
         self._state_dir = state_dir.resolve()
         self._cache = Cache(cache_dir.resolve())
@@ -84,14 +87,14 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
 
     def missing(self) -> list[Lack]:
         """What this machine lacks for local hosts."""
-        return prerequisites.missing(self._runner, suite=self.suite)
+        return prerequisites.missing(self._runner, suite=self.suite, emulator=self._emulator)
 
     def prepare(self) -> None:
         """Install what this machine lacks and build the base image if it is not cached.
 
         Raises `PrerequisiteError`, `ProviderError`.
         """
-        prerequisites.install(self._runner, suite=self.suite, notify=self._notify)
+        prerequisites.install(self._runner, suite=self.suite, notify=self._notify, emulator=self._emulator)
         layers.refuse_odd_path(self._cache.directory)
         image.ensure(self._runner, self._cache, suite=self.suite, sources=self._sources(), notify=self._notify)
 
@@ -224,6 +227,19 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         """Undo `cut_host`."""
         deployment = self._deployment()
         network.heal(self._runner, deployment, deployment.host(name), [_known(network_name)])
+
+    def emulate(self, links: Sequence[Link]) -> None:
+        """Delay, lose and slow down packets between hosts as `links` say, and no others. Raises `NetworkError`."""
+        deployment = self._deployment()
+        if not links:
+            emulation.clear(self._runner, deployment)
+            return
+        prerequisites.install(self._runner, suite=self.suite, notify=self._notify, emulator="nfqueue")
+        emulation.install(self._runner, deployment, links, logs=self._state_dir / "hosts")
+
+    def emulation_faults(self, links: Sequence[Link]) -> list[str]:
+        """What is not in force of `links`, a sentence each."""
+        return emulation.faults(self._runner, self._deployment(), links)
 
     def ssh_command(self, name: str) -> list[str]:
         """Command line that reaches the host; a remote command may follow."""

@@ -1,0 +1,111 @@
+"""The command `emulate`: show the network between the hosts, change it, or leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from enos_crdb import events
+from enos_crdb.cli.session import Session
+from enos_crdb.config.emulation import LONGEST_MS, SHORTEST_MS, Constraint
+from enos_crdb.errors import ConfigurationError
+from enos_crdb.phases.context import Context
+
+WORDS = {
+    "ok": "[green]as it should be[/green]",
+    "off": "[red]off[/red]",
+    "not measured": "[yellow]not measured[/yellow]",
+}
+
+
+@click.command("emulate")
+@click.option(
+    "--rtt-ms",
+    type=float,
+    help="Add this much to the round trips between all database hosts, on the database network.",
+)
+@click.option("--clear", is_flag=True, help="Remove every constraint; the network stays as it is.")
+@click.pass_obj
+def emulate(session: Session, rtt_ms: float | None, clear: bool) -> None:
+    """Measure the round trips between the hosts and compare them with what is expected.
+
+    Without options, constraints that are missing are installed again. What an option sets stays until the next
+    `deploy`, `emulate --rtt-ms` or `emulate --clear`.
+    """
+    if clear and rtt_ms is not None:
+        raise ConfigurationError("--clear and --rtt-ms exclude each other: one removes what the other sets.")
+    between = None if rtt_ms is None else _between_database_hosts(rtt_ms)
+    with session.opened() as context:
+        context.require("hosts")
+        found = _act(context, between, clear=clear)
+    _show(session.console, found)
+    from enos_crdb.phases.emulate import refuse
+
+    refuse(found)
+
+
+def _between_database_hosts(rtt_ms: float) -> Constraint:
+    if not 2 * SHORTEST_MS <= rtt_ms <= 2 * LONGEST_MS:
+        raise ConfigurationError(
+            f"--rtt-ms {rtt_ms:g}: give a round trip from {2 * SHORTEST_MS:g} to {2 * LONGEST_MS:g} milliseconds; "
+            "--clear removes the emulation."
+        )
+    return Constraint(between=["database", "database"], delay_ms=rtt_ms / 2, network="database")
+
+
+def _act(context: Context, between: Constraint | None, *, clear: bool) -> dict[str, Any]:
+    from enos_crdb.phases import emulate as phase
+
+    section = context.configuration.emulation
+    if clear:
+        with events.phase("emulate", "Removing the constraints"):
+            phase.clear(context)
+    elif between is not None:
+        with events.phase("emulate", "Setting the network"):
+            phase.set_network(context, section.model_copy(update={"constraints": [between]}))
+    with events.phase("measure", "Measuring round trips"):
+        return phase.before(context) if clear or between else phase.restore(context)
+
+
+def _show(console: Console, found: Mapping[str, Any]) -> None:
+    """The matrix, with what is expected, and the verdict."""
+    expected = {(row["src"], row["dst"], row["network"]): row["rtt_ms"] for row in found["expected"]}
+    table = Table(title="round trips (TCP connect time)", title_justify="left")
+    for heading in ("network", "from", "to"):
+        table.add_column(heading)
+    for heading in ("measured", "from - to", "expected", "answers"):
+        table.add_column(heading, justify="right")
+    for row in sorted(found["before"]["rtt"], key=lambda row: str(row["network"])):
+        wanted = expected.get((row["src"], row["dst"], row["network"]))
+        measured = ("none", "") if row["median_ms"] is None else _times(row)
+        answers = f"{row['samples']}/{row['samples'] + row['lost']}"
+        table.add_row(row["network"], row["src"], row["dst"], *measured, "" if wanted is None else _ms(wanted), answers)
+    console.print(table)
+    for constraint in found["constraints"]:
+        console.print(f"constraint: {escape(_describe(constraint))}", soft_wrap=True)
+    console.print(f"emulator: {found['emulator']}; the network is {WORDS[found['verdict']]}")
+    for sentence in found["deviations"]:
+        console.print(f"  {escape(sentence)}", soft_wrap=True)
+
+
+def _times(row: Mapping[str, Any]) -> tuple[str, str]:
+    return _ms(row["median_ms"]), f"{row['min_ms']:.2f} - {row['max_ms']:.2f}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f} ms"
+
+
+def _describe(constraint: Mapping[str, Any]) -> str:
+    first, second = constraint["between"]
+    way = "<->" if constraint["symmetric"] else "->"
+    parts = [f"{constraint['delay_ms']:g} ms one way"] if constraint["delay_ms"] else []
+    parts += [f"{constraint['loss_percent']:g} % lost"] if constraint["loss_percent"] else []
+    parts += [f"at most {constraint['rate']}"] if constraint["rate"] else []
+    sites = ", across sites" if constraint["across_sites"] else ""
+    return f"{first} {way} {second} on {constraint['network']}{sites}: {', '.join(parts) or 'nothing'}"
