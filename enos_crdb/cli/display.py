@@ -85,6 +85,8 @@ def line(event: Event, *, verbose: bool = False) -> str:
             return f"[green]✓[/green] {text} [dim]{event.data['seconds']:.1f} s[/dim]"
         case "task":
             return f"  [dim]{text}[/dim]"
+        case "item":
+            return f"[bold cyan]{text}[/bold cyan]"
         case "note":
             return f"  {text}"
         case "progress":

@@ -105,11 +105,6 @@ class Adaptive(Section):
     metric: str = Field(default="p50", pattern=r"^(mean|p\d{1,2}(\.\d+)?)$")
     """Of the durations of iterations, per scenario: ``mean``, or a percentile such as ``p50`` or ``p95``."""
 
-    @property
-    def quantile(self) -> float | Literal["mean"]:
-        """The metric as `enos_crdb.stats` takes it."""
-        return "mean" if self.metric == "mean" else float(self.metric[1:]) / 100
-
 
 class Retries(Section):
     """How many more attempts an item has after a fault that is not the combination's own."""

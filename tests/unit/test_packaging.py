@@ -37,7 +37,7 @@ def setup_cfg() -> configparser.ConfigParser:
 def sources() -> list[str]:
     """The files that make a wheel, as they are when the tests begin."""
     return tracked(
-        "enos_crdb", "playbooks", "configs", "keystone_crdb", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"
+        "enos_crdb", "playbooks", "configs", "experiments", "keystone_crdb", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"
     )
 
 
@@ -134,4 +134,4 @@ def test_every_imported_library_is_required() -> None:
 def test_every_package_is_listed() -> None:
     listed = set(setup_cfg()["options"]["packages"].split())
     found = {str(Path(name).parent).replace("/", ".") for name in tracked("enos_crdb") if name.endswith(".py")}
-    assert listed == found | {"enos_crdb.playbooks", "enos_crdb.configs", "enos_crdb.keystone_crdb"}
+    assert listed == found | {f"enos_crdb.{name}" for name in ("playbooks", "configs", "experiments", "keystone_crdb")}

@@ -1,0 +1,126 @@
+"""The command ``campaign``: a whole experiment, planned, executed, resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from enos_crdb.cli.display import showing
+from enos_crdb.cli.session import Session
+from enos_crdb.errors import CampaignError, ConfigurationError, Interrupted
+
+SHOWN = 60
+"""Items of a plan that are printed; campaign.json has all of them."""
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--resume", is_flag=True, help="Go on with the unfinished campaign of this experiment.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, its duration and node-hours; touch nothing.")
+@click.option("--short", is_flag=True, help="The small variant that the experiment describes.")
+@click.option("--destroy", is_flag=True, help="Give back the hosts that the unfinished campaign kept.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Replace a value of the experiment: --set repetitions.runs=1, --set configuration.bench.times=20.",
+)
+@click.pass_obj
+def campaign(session: Session, /, experiment: str, overrides: tuple[str, ...], **flags: Any) -> None:
+    """Run every combination of an experiment: a .yaml or .py file, or the name of one that is shipped."""
+    from enos_crdb.campaign import destroy, execute, load_experiment, plan
+
+    chosen = [name for name in ("resume", "dry_run", "destroy") if flags[name]]
+    if len(chosen) > 1:
+        raise ConfigurationError("choose one of --resume, --dry-run and --destroy.")
+    wanted = load_experiment(experiment, overrides, short=flags["short"])
+    if flags["dry_run"]:
+        show(session.console, plan(wanted))
+        return
+    again = f"`enos_crdb campaign {experiment}{' --short' if flags['short'] else ''} --resume` goes on."
+    try:
+        with showing(session.console, verbose=session.verbose):
+            if flags["destroy"]:
+                kept = destroy(wanted, results=session.results)
+                session.console.print(f"The hosts of {kept.directory.name} are gone. {again}", soft_wrap=True)
+                return
+            done = execute(wanted, results=session.results, resume=flags["resume"])
+    except KeyboardInterrupt:
+        raise Interrupted(f"the campaign was interrupted; what was measured is kept. {again}") from None
+    conclude(session.console, done, again)
+
+
+def conclude(console: Console, done: Any, again: str) -> None:
+    """Say how a campaign ended. Raises `CampaignError` unless every run was good."""
+    failed, left = done.failed, done.left
+    good = len({entry["item"] for entry in done.entries if entry["status"] == "ok"})
+    console.print(f"Campaign: {done.directory}", soft_wrap=True)
+    if done.finished and not failed:
+        console.print(f"[green]✓[/green] {good} runs")
+        return
+    lines = [f"{good} runs are good, {len(failed)} failed, {left} are left."]
+    lines += [
+        f"  {entry['combination']}, run {entry['item']}: {entry['status']}: {entry['cause']}: "
+        + entry["message"].partition("\n")[0]
+        for entry in failed[:20]
+    ]
+    if left:
+        lines.append(again)
+    raise CampaignError("\n".join(lines))
+
+
+def show(console: Console, planned: Any) -> None:
+    """Factors, combinations, exclusions, order, expected duration and node-hours."""
+    from enos_crdb.campaign import estimate
+    from enos_crdb.campaign.execution import clock
+    from enos_crdb.sweep import said
+
+    experiment = planned.experiment
+    console.print(f"[bold]{escape(experiment.title or experiment.experiment)}[/bold]", soft_wrap=True)
+    for name, factor in experiment.factors.items():
+        console.print(f"factor {name}: {escape(', '.join(map(said, factor.assignments())))}", soft_wrap=True)
+    console.print(_combinations(planned))
+    for factors in planned.excluded:
+        text = ",".join(f"{name}={said(level)}" for name, level in factors.items())
+        console.print(f"excluded: {escape(text)}", soft_wrap=True)
+    asked = experiment.repetitions
+    console.print(
+        f"{len(planned.combinations)} combinations x {asked.deployments} deployments x {asked.runs} runs = "
+        f"{len(planned.items)} runs, in this order (seed {experiment.seed}):",
+        soft_wrap=True,
+    )
+    _order(console, planned)
+    expected = estimate(planned)
+    console.print(
+        f"expected: {clock(expected.seconds)} h:m:s, {expected.deployments} deployments, "
+        f"{expected.node_hours:.2f} node-hours (constants of local hosts; a campaign corrects them as it goes)",
+        soft_wrap=True,
+    )
+    if experiment.adaptive:
+        console.print(f"then up to {experiment.adaptive.most_runs} runs of combinations that scatter too much")
+
+
+def _combinations(planned: Any) -> Table:
+    table = Table()
+    for heading in ("combination", "deployment", "hosts", "backend"):
+        table.add_column(heading, overflow="fold")
+    for found in planned.combinations:
+        table.add_row(escape(found.name), found.key, str(found.hosts), found.configuration.database.backend)
+    return table
+
+
+def _order(console: Console, planned: Any) -> None:
+    place = None
+    for item in planned.items[:SHOWN]:
+        combination = planned.of(item)
+        if place != (item.deployment_repetition, combination.key):
+            place = (item.deployment_repetition, combination.key)
+            console.print(f"  deployment {item.deployment_repetition} of {combination.key}:")
+        console.print(f"    {item.number:4} {escape(item.combination)}  block {item.block}", soft_wrap=True)
+    if len(planned.items) > SHOWN:
+        console.print(f"    ... and {len(planned.items) - SHOWN} more")
