@@ -97,7 +97,7 @@ def show(console: Console, planned: Any) -> None:
     _order(console, planned)
     expected = estimate(planned)
     console.print(
-        f"expected: {clock(expected.seconds)} h:m:s, {expected.deployments} deployments, "
+        f"expected: {clock(expected.seconds)} (hours:minutes:seconds), {expected.deployments} deployments, "
         f"{expected.node_hours:.2f} node-hours (constants of local hosts; a campaign corrects them as it goes)",
         soft_wrap=True,
     )

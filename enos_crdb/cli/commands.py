@@ -14,6 +14,7 @@ from rich.console import Console
 import enos_crdb
 from enos_crdb import config, shipped
 from enos_crdb.cli import show
+from enos_crdb.cli.campaign import campaign
 from enos_crdb.cli.emulate import emulate
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import ConfigurationError
@@ -236,3 +237,4 @@ def configs(name: str | None) -> None:
 
 
 cli.add_command(emulate)
+cli.add_command(campaign)
