@@ -1,5 +1,6 @@
 """What is stored: runs, campaigns, and their samples as one table."""
 
+from enos_crdb.loading.points import points
 from enos_crdb.loading.stored import (
     CAMPAIGNS,
     Found,
@@ -22,6 +23,7 @@ __all__ = [
     "campaign",
     "find",
     "load",
+    "points",
     "runs",
     "stand_in",
 ]

@@ -210,9 +210,8 @@ def _refuse(directory: Path, manifest: Mapping[str, Any], verdicts: dict[Path, d
     """Raises `StateError` for a run that is well-formed and does not count all the same."""
     if why := stand_in(directory, manifest):
         raise StateError(why)
-    emulation = manifest["configuration"].get("emulation") or {}
     network = manifest.get("network") or {}
-    if network.get("verdict") == "off" and emulation.get("mismatch", "refuse") == "refuse":
+    if network.get("verdict") == "off" and network.get("mismatch", "refuse") == "refuse":
         raise StateError(f"refused: its network was off: {'; '.join(network.get('deviations', []))}")
     labels = manifest.get("campaign") or {}
     if labels:

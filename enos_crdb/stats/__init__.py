@@ -11,6 +11,7 @@ from enos_crdb.stats.estimates import (
     failures,
     throughput,
 )
+from enos_crdb.stats.latency import Fit, LatencyModel, Link, Point, Prediction, latency_model
 from enos_crdb.stats.samples import COLUMNS, ITERATION, frame, read, write
 from enos_crdb.stats.stability import Stability, stability
 from enos_crdb.stats.summaries import Statistics, statistics
@@ -20,7 +21,12 @@ __all__ = [
     "ITERATION",
     "Effect",
     "Estimate",
+    "Fit",
     "Interval",
+    "LatencyModel",
+    "Link",
+    "Point",
+    "Prediction",
     "Stability",
     "Statistics",
     "by_run",
@@ -31,6 +37,7 @@ __all__ = [
     "failure_share",
     "failures",
     "frame",
+    "latency_model",
     "read",
     "stability",
     "statistics",

@@ -1,0 +1,212 @@
+"""What the latency model is fed with: durations, traffic and round-trip times of stored runs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from enos_crdb import stats, traffic
+from enos_crdb.backends.placement import nearest_node
+from enos_crdb.errors import StateError
+from enos_crdb.loading.stored import StoredRun
+from enos_crdb.model import Host, Resources, slug
+from enos_crdb.stats import Link, Point
+
+if TYPE_CHECKING:
+    import pandas
+
+NETWORK = "database"
+REPLICATED = ("galera", "cockroachdb")
+"""Backends whose commits wait for other nodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """One scenario of one run."""
+
+    sent: traffic.Traffic
+    by_keystone: Mapping[str, int]
+    database: Mapping[str, float] | None
+    iterations: int
+
+
+def points(runs: Sequence[StoredRun], table: pandas.DataFrame) -> tuple[tuple[Point, ...], tuple[str, ...]]:
+    """The points of all combinations and scenarios of `runs`, whose samples are in `table`; and what is missing, why.
+
+    `table` is that of `load`. A scenario has no point when a Keystone did not count, or nobody measured the network.
+    """
+    found, missing = [], []
+    for combination, group in _by_combination(runs).items():
+        rows = table[table["combination"] == combination]
+        for scenario in dict.fromkeys(name for run in group for name in run.scenarios):
+            try:
+                found.append(_point(group, scenario, rows[rows["scenario"] == scenario]))
+            except (StateError, KeyError, TypeError, ValueError) as error:
+                why = str(error) if isinstance(error, StateError) else f"a manifest lacks {error}"
+                missing.append(f"{combination}, {scenario}: {why}")
+    return _named(found), tuple(missing)
+
+
+def _by_combination(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    groups: dict[str, list[StoredRun]] = {}
+    for run in runs:
+        groups.setdefault(run.combination, []).append(run)
+    return groups
+
+
+def _point(runs: Sequence[StoredRun], scenario: str, rows: pandas.DataFrame) -> Point:
+    runs = [run for run in runs if scenario in run.scenarios]
+    # The counters saw every iteration, warm-up and failures too.
+    each = rows[rows["metric"] == stats.ITERATION].groupby("run", observed=True).size()
+    counted = [_counted(run, scenario, int(each.get(run.name, 0))) for run in runs]
+    iterations = sum(one.iterations for one in counted)
+    if not iterations:
+        raise StateError("it has no iterations")
+    comparable, database = _compared(runs[0].backend, counted)
+    trips = {k: sum(one.by_keystone.get(k, 0) for one in counted) for one in counted for k in one.by_keystone}
+    return Point(
+        combination=runs[0].combination,
+        factors={name: str(level) for name, level in runs[0].factors.items()},
+        series=_series(runs[0]),
+        backend=runs[0].backend,
+        scenario=scenario,
+        measured=stats.estimate(stats.by_run(rows), "mean"),
+        links=tuple(_link(runs, name, share / max(1, sum(trips.values()))) for name, share in trips.items() if share),
+        round_trips=sum(one.sent.round_trips for one in counted) / iterations,
+        replays=sum(one.sent.replays for one in counted) / iterations,
+        replications=_replications(runs[0], counted) / iterations,
+        replication_rtt_ms=_replication_rtt_ms(runs) if runs[0].backend in REPLICATED else 0.0,
+        comparable=None if comparable is None else comparable / iterations,
+        database=None if database is None else database / iterations,
+    )
+
+
+def _counted(run: StoredRun, scenario: str, iterations: int) -> _Counted:
+    entry = next(one for one in run.manifest["scenarios"] if one["name"] == scenario)
+    name = slug(entry["index"], scenario)
+    hosts = {
+        role: [h["name"] for h in run.manifest["hosts"] if role in h["roles"]] for role in ("keystone", "database")
+    }
+    sent = traffic.read(run.directory, hosts["keystone"], name)
+    if sent is None:
+        raise StateError(f"a Keystone of run {run.name} did not count what it sent")
+    alone = {host: traffic.read(run.directory, [host], name) for host in hosts["keystone"]}
+    return _Counted(
+        sent=sent,
+        by_keystone={host: one.round_trips for host, one in alone.items() if one},
+        database=traffic.database(run.directory, hosts["database"], name),
+        iterations=iterations,
+    )
+
+
+def _compared(backend: str, counted: Sequence[_Counted]) -> tuple[float | None, float | None]:
+    """What the Keystones say they sent, and what the databases say they got, where both count the same thing.
+
+    PostgreSQL counts transactions, and a ping is one of its own; MariaDB and Galera count statements, with those that
+    begin and end a transaction; CockroachDB counts the statements that are not about transactions.
+    """
+    if any(one.database is None for one in counted):
+        return None, None
+    seen = [one.database or {} for one in counted]
+    sent = [one.sent for one in counted]
+    names, ours = {
+        "postgresql": (("xact_commit", "xact_rollback"), sum(s.commits + s.rollbacks + s.pings for s in sent)),
+        "mariadb": (("Questions",), sum(s.round_trips for s in sent)),
+        "galera": (("Questions",), sum(s.round_trips for s in sent)),
+    }.get(backend, (("sql_query_count",), sum(s.statements + s.pings for s in sent)))
+    if not all(name in one for one in seen for name in names):
+        return None, None
+    return float(ours), sum(one[name] for one in seen for name in names)
+
+
+def _replications(run: StoredRun, counted: Sequence[_Counted]) -> float:
+    """Commits that wait for other nodes: Galera's own count of write sets, else what the Keystones committed."""
+    nodes = sum("database" in host["roles"] for host in run.manifest["hosts"])
+    if run.backend not in REPLICATED or nodes < 2:
+        return 0.0
+    own = [(one.database or {}).get("wsrep_replicated") for one in counted]
+    if run.backend == "galera" and all(value is not None for value in own):
+        return sum(value for value in own if value is not None)
+    return sum(one.sent.commits for one in counted)
+
+
+def _link(runs: Sequence[StoredRun], keystone: str, share: float) -> Link:
+    resources = _resources(runs[0].manifest)
+    node = nearest_node(resources, resources.host(keystone))
+    if runs[0].manifest["configuration"]["database"].get("haproxy"):
+        raise StateError("Keystone reached its database through haproxy; the way it took is not known")
+    rtt_ms = statistics.fmean(_rtt_ms(run, keystone, node.name) for run in runs)
+    return Link(keystone=keystone, node=node.name, rtt_ms=rtt_ms, share=share)
+
+
+def _resources(manifest: Mapping[str, Any]) -> Resources:
+    hosts = tuple(
+        Host(
+            name=host["name"],
+            roles=tuple(host["roles"]),
+            address=next(iter(host["addresses"].values()), ""),
+            addresses=host["addresses"],
+            site=host["site"],
+        )
+        for host in manifest["hosts"]
+    )
+    return Resources(hosts=hosts, networks=())
+
+
+def _rtt_ms(run: StoredRun, source: str, target: str) -> float:
+    """The median between two hosts on the network of the database, mean of before and after the run; 0 on one host."""
+    if source == target:
+        return 0.0
+    network = run.network or {}
+    medians = [
+        float(row["median_ms"])
+        for moment in ("before", "after")
+        for row in (network.get(moment) or {}).get("rtt", ())
+        if (row["src"], row["dst"], row["network"]) == (source, target, NETWORK) and row["median_ms"] is not None
+    ]
+    if not medians:
+        raise StateError(f"nobody measured the way from {source} to {target} in run {run.name}")
+    return statistics.fmean(medians)
+
+
+def _replication_rtt_ms(runs: Sequence[StoredRun]) -> float:
+    """From each node to those a commit waits for: all of them in Galera (the furthest), in CockroachDB a majority."""
+    nodes = [host["name"] for host in runs[0].manifest["hosts"] if "database" in host["roles"]]
+    if len(nodes) < 2:
+        return 0.0
+    waited = []
+    for run in runs:
+        for node in nodes:
+            away = sorted(_rtt_ms(run, node, other) for other in nodes if other != node)
+            waited.append(away[-1] if run.backend == "galera" else away[len(nodes) // 2 - 1])
+    return statistics.fmean(waited)
+
+
+def _series(run: StoredRun) -> str:
+    """Runs with the same text differ in their network only."""
+    configuration = {key: value for key, value in run.manifest["configuration"].items() if key not in _APART}
+    return json.dumps(configuration, sort_keys=True)
+
+
+_APART = ("emulation", "name")
+
+
+def _named(found: Sequence[Point]) -> tuple[Point, ...]:
+    """The points, their series called by the backend and what sets them apart from the others of it."""
+    members: dict[str, list[Point]] = {}
+    for point in found:
+        members.setdefault(point.series, []).append(point)
+    names: dict[str, str] = {}
+    for series, group in members.items():
+        common = [
+            f"{factor}={level}"
+            for factor, level in group[0].factors.items()
+            if level != group[0].backend and all(point.factors.get(factor) == level for point in group)
+        ]
+        name = ", ".join([group[0].backend, *(common if len(members) > 1 else ())])
+        taken = sum(other == name or other.startswith(f"{name} #") for other in names.values())
+        names[series] = f"{name} #{taken + 1}" if taken else name
+    return tuple(replace(point, series=names[point.series]) for point in found)
