@@ -13,9 +13,10 @@ from enos_crdb.store import read_json
 def facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     """What is said beside the numbers, in words."""
     label = labels(directory, manifest)
-    bench = manifest["configuration"]["bench"]
+    configuration = manifest["configuration"]
+    bench = configuration["bench"]
     hosts = manifest["hosts"]
-    cache = "no cache" if label["cache"] == "none" else f"cache {label['cache']}"
+    cache = {"none": "no cache", "request": "cache within a request"}.get(label["cache"], f"cache {label['cache']}")
     rallies = [client["rally"] for client in manifest["clients"]]
     places = sorted({host["site"] for host in hosts})
     return {
@@ -26,6 +27,8 @@ def facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         f"keystone_crdb {label['keystone_crdb']}",
         "load": f"{label['load']}: {_amount(bench)}; "
         f"rally-openstack {label['rally_openstack_version']} on {', '.join(dict.fromkeys(rallies))}",
+        **_windows(manifest),
+        **_queue(bench, keystone=configuration["openstack"]["keystone"]),
         "database state": {
             "scenario": "made anew before each scenario",
             "run": "made anew before the run",
@@ -34,6 +37,24 @@ def facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         "made": _made(manifest),
         "hosts": f"{len(hosts)} ({manifest['provider']}), {label['system']}; sites: {', '.join(places)}",
     }
+
+
+def _windows(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """How many iterations are in no statistic, and why."""
+    counts = [scenario.get("load", {}) for scenario in manifest["scenarios"]]
+    warm_up, after = (sum(found.get(name, 0) for found in counts) for name in ("warm_up", "after"))
+    bench = manifest["configuration"]["bench"]
+    left_out = [f"{warm_up} iterations of the first {bench['warm_up_s']:g} s (warm-up)"] if warm_up else []
+    left_out += [f"{after} iterations after the steady {bench['steady_s']:g} s"] if after else []
+    return {"left out": f"{', '.join(left_out)}; kept in samples.csv, and in SQL"} if left_out else {}
+
+
+def _queue(bench: Mapping[str, Any], *, keystone: Mapping[str, Any]) -> dict[str, str]:
+    """Not a fault, but what a closed loop with more clients than Keystone has workers measures."""
+    serving = keystone["workers"] * keystone["threads"]
+    if bench["runner"]["type"] not in ("constant", "constant_for_duration") or bench["concurrency"] <= serving:
+        return {}
+    return {"queue": f"{bench['concurrency']} at once for {serving} workers: durations contain waiting for a worker"}
 
 
 def _made(manifest: Mapping[str, Any]) -> str:
@@ -54,6 +75,13 @@ def _amount(bench: Mapping[str, Any]) -> str:
         return f"{bench['concurrency']} iterations at once for {runner['duration_s']:g} s per Rally"
     if runner["type"] == "rps":
         return f"{bench['times']} iterations, {runner['rps']:g} started every second, per Rally"
+    if runner["type"] == "open_loop":
+        amount = f"{runner['duration_s']:g} s" if runner["duration_s"] is not None else f"{bench['times']} iterations"
+        how = "evenly" if runner["arrivals"] == "even" else f"at random (seed {runner['seed']})"
+        return (
+            f"{amount}, {runner['rate_per_s']:g} meant to start every second, {how}, "
+            f"at most {bench['concurrency']} at once, per Rally"
+        )
     return f"{bench['times']} iterations, {bench['concurrency']} at once, per Rally"
 
 
@@ -79,6 +107,10 @@ def labels(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "runner": bench["runner"]["type"],
         "times": bench["times"],
         "concurrency": bench["concurrency"],
+        "rate_per_s": bench["runner"].get("rate_per_s", bench["runner"].get("rps", "")),
+        "placement": bench.get("placement", "rally"),
+        "warm_up_s": bench.get("warm_up_s", 0.0),
+        "steady_s": bench.get("steady_s") or "",
         "reset": bench["reset"],
         "database_hosts": sum("database" in host["roles"] for host in manifest["hosts"]),
         "keystone_hosts": sum("keystone" in host["roles"] for host in manifest["hosts"]),

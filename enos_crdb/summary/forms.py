@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from enos_crdb import stats, traffic
-from enos_crdb.model import Sample
-from enos_crdb.stats import ITERATION
+from enos_crdb.model import RESPONSE, Sample
 from enos_crdb.store import write_text
-from enos_crdb.summary.contents import Row, Summary
+from enos_crdb.summary.contents import Summary
+from enos_crdb.summary.rows import Row, headlines
 
 
 def write_samples(samples: Iterable[Sample], directory: Path) -> Path:
@@ -34,24 +34,33 @@ def table(summary: Summary) -> RenderableType:
         title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )
     shown.add_column("scenario", overflow="fold")
-    rows = [row for row in summary.rows if row.statistics.metric == ITERATION]
+    rows = headlines(summary.rows)
     counted = any(row.traffic for row in rows)
-    for heading in (*_HEADINGS, *(_SQL if counted else ())):
+    legend = {
+        **(_OPEN if any(row.statistics.metric == RESPONSE for row in rows) else _CLOSED),
+        **(_ASKED if (asked := any(row.load.get("asked_per_s") for row in rows)) else {}),
+        **_LEGEND,
+        **(_SQL if counted else {}),
+    }
+    headings = (*_HEADINGS, *(_ASKED if asked else ()), *_LEGEND, *(_SQL if counted else ()))
+    for heading in headings:
         shown.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for row in rows:
-        cells = (*_cells(row), *(_traffic_cells(row) if counted else ()))
+        cells = (*_cells(row, asked=asked), *(_traffic_cells(row) if counted else ()))
         shown.add_row(*cells, style="" if row.status == "ok" else "red")
     facts = Table.grid(padding=(0, 2))
-    for name, value in {**_LEGEND, **(_SQL if counted else {}), **summary.facts}.items():
+    for name, value in {**legend, **summary.facts}.items():
         facts.add_row(Text(name, style="bold"), Text(value))
     return Group(shown, facts)
 
 
-_HEADINGS = ("n", "failed", "mean", "p50", "p95", "p99", "ok/s", "CPU")
+_HEADINGS = ("n", "failed", "mean", "p50", "p95", "p99")
+_CLOSED = {"mean ... p99": "milliseconds, of successful iterations"}
+_OPEN = {"mean ... p99": "milliseconds from the intended start to the end, of successful iterations"}
+_ASKED = {"asked": "iterations that were meant to start per second, all Rallies together"}
 _LEGEND = {
-    "mean ... p99": "milliseconds, of successful iterations",
     "ok/s": "successful iterations per second, all Rallies together",
-    "CPU": "share of its host's cores that Rally used",
+    "CPU": "what Rally used of the cores that it can use",
 }
 _SQL = {
     "SQL": "round trips between Keystone and database per iteration, preparation included",
@@ -59,7 +68,7 @@ _SQL = {
 }
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, *, asked: bool) -> tuple[str, ...]:
     found = row.statistics
     durations = (found.mean, found.p50, found.p95, found.p99)
     return (
@@ -67,16 +76,21 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(found.n),
         str(found.failures),
         *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
+        *((_rate(row.load.get("asked_per_s")),) if asked else ()),
         "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
         "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
     )
 
 
+def _rate(per_s: float | None) -> str:
+    return "-" if per_s is None else f"{per_s:.1f}"
+
+
 def _traffic_cells(row: Row) -> tuple[str, str]:
-    if row.traffic is None or not row.statistics.n:
+    if row.traffic is None or not row.iterations:
         return "-", "-"
     lost = f" ({row.traffic.gave_up} given up)" if row.traffic.gave_up else ""
-    return f"{row.traffic.round_trips / row.statistics.n:.0f}", f"{row.traffic.replays}{lost}"
+    return f"{row.traffic.round_trips / row.iterations:.0f}", f"{row.traffic.replays}{lost}"
 
 
 def write_csv(summary: Summary, directory: Path) -> Path:
@@ -94,6 +108,7 @@ def write_csv(summary: Summary, directory: Path) -> Path:
             found.n,
             found.failures,
             *(_plain(value) for value in (found.mean, found.p50, found.p95, found.p99, found.throughput)),
+            *(row.load.get(name) for name in _PACE),
             _plain(100 * row.client_cpu),
             _plain(100 * row.machine_cpu),
             *_sent(row.traffic),
@@ -104,6 +119,7 @@ def write_csv(summary: Summary, directory: Path) -> Path:
     return path
 
 
+_PACE = ("asked_per_s", "started_per_s", "warm_up", "after", "most_in_flight")
 _MEASURED = (
     "run",
     "scenario",
@@ -116,6 +132,7 @@ _MEASURED = (
     "p95_s",
     "p99_s",
     "throughput_per_s",
+    *_PACE,
     "rally_cpu_percent",
     "machine_cpu_percent",
     "sql_round_trips",

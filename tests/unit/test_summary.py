@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +240,16 @@ def test_few_iterations_make_a_doubtful_p99(tmp_path: Path) -> None:
 
 def test_rally_beside_what_it_measures_is_said(tmp_path: Path) -> None:
     hosts = [{"name": "all-1", "roles": ["database", "keystone", "rally"], "site": "x", "addresses": {}}]
-    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), hosts=hosts))
+    clients = [{"name": "all-1-to-all-1", "rally": "all-1", "keystone": "all-1"}]
+    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), hosts=hosts, clients=clients))
     assert any("Rally shared all-1" in warning for warning in found.warnings)
+
+
+def test_rally_placed_beside_what_it_measures_is_said(tmp_path: Path) -> None:
+    """`bench.placement: database`, as in the 2018 study, although there is a host for Rally."""
+    clients = [{"name": "database-1-to-database-1", "rally": "database-1", "keystone": "database-1"}]
+    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), clients=clients))
+    assert found.warnings == ("Rally shared database-1 with what it measured; give it a host of its own.",)
 
 
 def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
@@ -255,8 +264,123 @@ def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
     found = summarise(run)
     assert [row.client_cpu for row in found.rows] == pytest.approx([0.8, 0.8])
     assert [row.machine_cpu for row in found.rows] == pytest.approx([0.5, 0.5])
-    assert f"{USERS}: Rally used 80% of its host's cores" in found.warnings[0]
+    assert f"{USERS}: Rally used 80% of the cores that it can use" in found.warnings[0]
     assert "80%" in shown(run)
+
+
+def test_a_rally_of_one_process_is_the_bottleneck_on_a_host_of_many_cores(tmp_path: Path) -> None:
+    bench = {**manifest()["configuration"]["bench"], "concurrency": 1}
+    machines = [{**group, "cpus": None} for group in manifest()["configuration"]["machines"]]
+    configuration = {**manifest()["configuration"], "bench": bench, "machines": machines}
+    run = a_run(tmp_path, good(USERS) + good(ENTITIES), configuration=configuration)
+    rows = [f"{at},machine_cpu_s,user,{at}" for at in range(1_699_999_999, 1_700_000_101)]
+    rows += [
+        f"{at},process_cpu_s,rally_client,{0.9 * (at - 1_699_999_999):.2f}"
+        for at in range(1_699_999_999, 1_700_000_101)
+    ]
+    keep(run, "rally-1", "usage.csv", "\n".join(["time,metric,name,value", "1699999999,cores,,64", *rows]))
+    assert "Rally used 90% of the cores that it can use" in summarise(run).warnings[0]
+
+
+def test_a_rally_whose_cpu_is_not_known_is_judged_by_its_rate(tmp_path: Path) -> None:
+    fast = [Sample(**{**vars(row), "started_at": row.started_at / 1e2}) for row in good(USERS)]  # 100 in a second
+    (said,) = summarise(a_run(tmp_path, fast + good(ENTITIES))).warnings
+    assert "iterations a second from 1 Rally, whose CPU is not known. About 25 per core" in said
+
+
+# Windows and open loops
+
+
+def loaded(name: str, **load: Any) -> dict[str, Any]:
+    """A scenario of a manifest, with the pace of its load."""
+    pace = {"warm_up": 0, "steady": 100, "after": 0, "asked_per_s": None, "started_per_s": 1.0, "most_in_flight": 2}
+    return {**scenario(name), "load": {**pace, **load}}
+
+
+def under(bench: dict[str, Any]) -> dict[str, Any]:
+    """The usual configuration with other values in its `bench`."""
+    configuration = manifest()["configuration"]
+    section = Bench.model_validate({**configuration["bench"], "scenarios": [USERS], **bench})
+    return {**configuration, "bench": section.model_dump(mode="json")}
+
+
+def in_window(rows: list[Sample], window: str) -> list[Sample]:
+    return [replace(row, window=window) for row in rows]
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    rows = in_window(testing.samples(USERS, [9.0] * 20), "warm-up") + good(USERS)
+    run = a_run(
+        tmp_path,
+        [*rows, *in_window(testing.samples(USERS, [7.0] * 5), "after")],
+        configuration=under({"warm_up_s": 20.0, "steady_s": 100.0}),
+        scenarios=[loaded(USERS, warm_up=20, after=5)],
+    )
+    said = " ".join(shown(run).split())
+    assert "20 iterations of the first 20 s (warm-up), 5 iterations after the steady 100 s; kept in samples.csv" in said
+    (row,) = csv.DictReader(write_csv(summarise(run), run).open())
+    assert [row[name] for name in ("n", "warm_up", "after", "mean_s", "warm_up_s")] == ["100", "20", "5", "0.1", "20.0"]
+
+
+def test_round_trips_are_those_of_all_iterations(tmp_path: Path) -> None:
+    """The counters know nothing of windows."""
+    rows = in_window(testing.samples(USERS, [9.0] * 100), "warm-up") + good(USERS)
+    run = a_run(tmp_path, rows, scenarios=[loaded(USERS, warm_up=100)], configuration=under({"warm_up_s": 20.0}))
+    (run / "hosts" / "database-1" / "keystone_counters").mkdir()
+    keep(run, "database-1", "keystone_counters/01-create-user.json", counters(round_trips=2000))
+    lines = {line.split()[0]: line for line in shown(run).splitlines() if line.strip()}
+    assert lines["create-user"].split()[-2:] == ["10", "0"]
+
+
+@pytest.mark.parametrize(("steady", "said"), [(0, "none of 30"), (3, "3 of 30")])
+def test_a_steady_window_that_missed_the_load_is_said(tmp_path: Path, steady: int, said: str) -> None:
+    rows = testing.samples(USERS, [1.0] * 30)
+    rows = in_window(rows[steady:], "warm-up") + rows[:steady]
+    run = a_run(tmp_path, rows, scenarios=[loaded(USERS, warm_up=30 - steady)], configuration=under({"warm_up_s": 9.0}))
+    assert f"{USERS}: the steady window holds {said} iterations. Make the load longer" in summarise(run).warnings[0]
+
+
+OPEN = {"runner": {"type": "open_loop", "rate_per_s": 10.0}, "concurrency": 4}
+
+
+def an_open_loop(tmp_path: Path, *, most_in_flight: int, started_per_s: float) -> Path:
+    rows = good(USERS)
+    waited = [replace(row, metric="response", value=row.value + 1.0) for row in rows]
+    load = loaded(USERS, asked_per_s=10.0, started_per_s=started_per_s, most_in_flight=most_in_flight)
+    return a_run(tmp_path, rows + waited, scenarios=[load], configuration=under(OPEN))
+
+
+def test_an_open_loop_is_shown_by_its_responses(tmp_path: Path) -> None:
+    run = an_open_loop(tmp_path, most_in_flight=3, started_per_s=9.9)
+    lines = {line.split()[0]: line.split() for line in shown(run).splitlines() if line.strip()}
+    assert lines["create-user"][:8] == ["create-user", "100", "0", "1100", "1100", "1100", "1100", "10.0"]
+    said = " ".join(shown(run).split())
+    assert "milliseconds from the intended start to the end" in said
+    assert "20 iterations, 10 meant to start every second, evenly, at most 4 at once, per Rally" in said
+    assert summarise(run).warnings == ()
+    assert max(len(line.rstrip()) for line in shown(run).splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "said"),
+    [
+        (4, "as many as `concurrency` allows (4) were waiting for Keystone"),
+        (3, "with 3 in flight of the 4 that `concurrency` allows: Rally did not keep up"),
+    ],
+    ids=["keystone", "rally"],
+)
+def test_an_open_loop_that_fell_behind_says_whom_it_waited_for(tmp_path: Path, in_flight: int, said: str) -> None:
+    (warning,) = summarise(an_open_loop(tmp_path, most_in_flight=in_flight, started_per_s=9.4)).warnings
+    assert warning.startswith(f"{USERS}: 9.4 of 10 iterations a second were started")
+    assert said in warning
+
+
+@pytest.mark.parametrize(("concurrency", "noted"), [(3, False), (4, True)])
+def test_a_closed_loop_that_measures_a_queue_says_so(tmp_path: Path, concurrency: int, noted: bool) -> None:
+    """Three workers; with more clients than that, some always wait."""
+    found = summarise(a_run(tmp_path, good(USERS), configuration=under({"concurrency": concurrency})))
+    assert found.warnings == ()
+    assert ("4 at once for 3 workers" in found.facts.get("queue", "")) == noted
 
 
 def test_local_hosts_that_wait_for_each_other_are_said(tmp_path: Path) -> None:
