@@ -112,6 +112,8 @@ def _say(item: Any, path: tuple[str, ...], owner: type[Section] | None) -> str:
             return f"{PATTERNS[path[-1]]}, found {_found(value)}."
         case "too_short":
             return f"is too short: it needs at least {context['min_length']}, found {context['actual_length']}."
+        case "too_long":
+            return f"is too long: it takes at most {context['max_length']}, found {context['actual_length']}."
         case "value_error":
             return f"{context['error']}."
     message = str(item["msg"])

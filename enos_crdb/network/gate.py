@@ -14,6 +14,9 @@ Word = Literal["ok", "off", "not measured"]
 UNLIKELY = 1e-4
 """A number of lost packets that is less likely than this is no accident."""
 
+STRAY = 0.01
+"""Answers that any network may lose now and then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
@@ -78,7 +81,7 @@ def _off(trip: RoundTrip, measured_ms: float, expected_ms: float, tolerance: Tol
 
 def _strange_loss(trip: RoundTrip, probability: float) -> str:
     sent = trip.samples + trip.lost
-    if _tail(trip.lost, sent, probability) > UNLIKELY:
+    if _tail(trip.lost, sent, max(probability, STRAY)) > UNLIKELY:
         return ""
     return (
         f"{trip.src} to {trip.dst} on {trip.network}: {trip.lost} of {sent} answers were lost, "

@@ -72,7 +72,7 @@ class TestPrerequisites:
 
     def test_installation_as_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answers = iter([[self.PACKAGE], []])
-        monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite: next(answers))
+        monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite, emulator: next(answers))
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
         said: list[str] = []
@@ -83,7 +83,7 @@ class TestPrerequisites:
 
     @pytest.mark.parametrize("lacks", [[PACKAGE, ROOT], [NEVER], [PACKAGE, NEVER]], ids=["user", "never", "both"])
     def test_nothing_is_installed_in_vain(self, monkeypatch: pytest.MonkeyPatch, lacks: list[Lack]) -> None:
-        monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite: lacks)
+        monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite, emulator: lacks)
         monkeypatch.setattr(os, "geteuid", lambda: 0 if self.ROOT not in lacks else 1000)
         runner = ScriptedRunner()
         with pytest.raises(PrerequisiteError, match="cannot run local hosts"):
