@@ -543,11 +543,12 @@ def _synthetic_manifest(
 def _synthetic_level(factor: str, level: Any, combination: Combination) -> dict[str, Any]:
     """The values of the experiment file that a level of `grid`'s factors stands for."""
     if factor == "backend":
-        return {"database.backend": level, "machines.0.count": combination.nodes}
-    if factor == "delay_ms" and float(level):
+        return {"database": {"backend": level}, "machines.0.count": combination.nodes}
+    if factor == "delay_ms":
         between = ["database", "keystone"]
-        return {"emulation.constraints": [{"between": between, "delay_ms": float(level), "network": "database"}]}
-    return {}
+        constraint = {"between": between, "delay_ms": float(level), "network": "database"}
+        return {"emulation": {"constraints": [constraint] if float(level) else []}}
+    return {"bench.reset": "scenario"}  # a factor of the test's own; its levels are labels only
 
 
 def _synthetic_document(

@@ -121,7 +121,7 @@ def find(path: Path | str) -> Found:
     kept: list[StoredRun] = []
     skipped: list[Skipped] = []
     verdicts: dict[Path, dict[tuple[str, str], str]] = {}
-    for directory in _candidates(root.resolve()):
+    for directory in directories(root.resolve()):
         try:
             kept.append(_stored(directory, verdicts))
         except StateError as error:
@@ -162,8 +162,8 @@ def stand_in(directory: Path, manifest: Mapping[str, Any]) -> str:
     return ""
 
 
-def _candidates(root: Path) -> Iterator[Path]:
-    """Directories that look like runs, below a run, a deployment, a campaign or a results directory."""
+def directories(root: Path) -> Iterator[Path]:
+    """Directories of runs below a run, a deployment, a campaign or a results directory, whatever is in them."""
     if (root / "campaign.json").exists():
         stored = campaign(root)
         named = {(line["deployment"], line["run"]) for line in stored.journal if line.get("run")}

@@ -37,7 +37,7 @@ ONLY_BELOW: dict[str, str] = {
     "summary": "errors model stats store config shipped usage traffic loading",
     "loading": "errors model stats store traffic backends",
     "report": "errors model stats store config shipped usage traffic summary loading sweep",
-    "bundle": "errors model stats store shipped summary loading report provenance command",
+    "bundle": "__init__ errors store loading masking",
     "reference": "errors config",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""

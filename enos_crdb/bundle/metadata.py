@@ -1,0 +1,227 @@
+"""What a bundle says of itself: README, RO-Crate 1.1, CITATION.cff, and the experiment to run again.
+
+RO-Crate: https://www.researchobject.org/ro-crate/specification/1.1/. CITATION.cff: https://citation-file-format.github.io
+(schema 1.2.0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+import enos_crdb
+from enos_crdb.bundle.contents import Contents
+from enos_crdb.store import read_json
+
+CRATE = "ro-crate-metadata.json"
+CITATION = "CITATION.cff"
+README = "README.md"
+SUMS = "checksums.sha256"
+ENCODINGS = {".json": "application/json", ".jsonl": "application/jsonl", ".csv": "text/csv", ".html": "text/html"}
+
+
+def documents(contents: Contents) -> dict[str, str]:
+    """The texts that are added to a bundle, by their path in it; the checksums are not among them."""
+    found = {
+        f"campaigns/{one.directory.name}/experiment.yaml": experiment(one.document["experiment"])
+        for one in contents.campaigns
+    }
+    described = _described(contents)
+    return {
+        **found,
+        README: readme(contents, described),
+        CITATION: citation(described),
+        CRATE: crate(contents, described, sorted([*contents.files, *found])),
+    }
+
+
+def experiment(document: Mapping[str, Any]) -> str:
+    """The resolved experiment as `enos_crdb campaign` reads it."""
+    text: str = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=110)
+    return f"# As it was run, with its configuration in it: enos_crdb campaign experiment.yaml\n{text}"
+
+
+def _described(contents: Contents) -> dict[str, Any]:
+    """Title, description, authors... of the first campaign's experiment, or what can be said of runs alone."""
+    document = contents.campaigns[0].document if contents.campaigns else {}
+    given = document.get("experiment", {})
+    manifests = [read_json(run / "manifest.json") for run in contents.runs if (run / "manifest.json").exists()]
+    times = [str(one.get(key)) for one in manifests for key in ("started_at", "finished_at") if one.get(key)]
+    code = document.get("provenance") or (manifests[0].get("provenance", {}) if manifests else {})
+    return {
+        "title": given.get("title") or given.get("experiment") or contents.name,
+        "description": given.get("description") or "Measurements of OpenStack Keystone, made with enos_crdb.",
+        "authors": given.get("authors") or [],
+        "licence": given.get("licence"),
+        "doi": given.get("doi"),
+        "keywords": given.get("keywords") or ["OpenStack", "Keystone", "benchmark"],
+        "began": min(times, default=""),
+        "ended": max(times, default=""),
+        "version": code.get("enos_crdb") or enos_crdb.__version__,
+        "commit": code.get("commit"),
+        "synthetic": bool(document.get("synthetic")) or any(one.get("synthetic") for one in manifests),
+    }
+
+
+def citation(described: Mapping[str, Any]) -> str:
+    """CITATION.cff. Names are kept as they are written: which part of one is the family's is not ours to guess."""
+    authors = [
+        {
+            "name": author["name"],
+            **({"orcid": f"https://orcid.org/{author['orcid']}"} if author.get("orcid") else {}),
+        }
+        for author in described["authors"]
+    ]
+    document = {
+        "cff-version": "1.2.0",
+        "message": "If you use these data, please cite them as below.",
+        "type": "dataset",
+        "title": described["title"],
+        "abstract": described["description"],
+        "authors": authors or [{"name": "unknown"}],
+        **({"doi": _doi(described["doi"])} if described["doi"] else {}),
+        **({"license": described["licence"]} if described["licence"] else {}),
+        **({"date-released": described["ended"][:10]} if described["ended"] else {}),
+        "keywords": list(dict.fromkeys(described["keywords"])),
+    }
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _doi(text: str) -> str:
+    """``10.x/y``, however it was written."""
+    return text.removeprefix("https://doi.org/").removeprefix("doi:")
+
+
+def crate(contents: Contents, described: Mapping[str, Any], files: list[str]) -> str:
+    """The RO-Crate: the data set, its files, authors, licence, and the program that made it."""
+    people, organisations = _people(described["authors"])
+    licence = _licence(described["licence"])
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": described["title"],
+        "description": described["description"],
+        "datePublished": described["ended"][:10] or "1970-01-01",
+        "license": {"@id": licence["@id"]},
+        "keywords": ", ".join(described["keywords"]),
+        "hasPart": [{"@id": path} for path in [*files, README, CITATION, SUMS]],
+        "mentions": {"@id": "#measurement"},
+        **({"author": [{"@id": person["@id"]} for person in people]} if people else {}),
+        **({"identifier": f"https://doi.org/{_doi(described['doi'])}"} if described["doi"] else {}),
+    }
+    graph = [
+        {
+            "@id": CRATE,
+            "@type": "CreativeWork",
+            "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
+            "about": {"@id": "./"},
+        },
+        root,
+        *people,
+        *organisations,
+        licence,
+        *_measurement(described, [person["@id"] for person in people]),
+        *(_file(path) for path in [*files, README, CITATION, SUMS]),
+    ]
+    text = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
+    return json.dumps(text, indent=1, ensure_ascii=False) + "\n"
+
+
+def _people(authors: list[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    names = list(dict.fromkeys(author["affiliation"] for author in authors if author.get("affiliation")))
+    places = {name: f"#organisation-{number}" for number, name in enumerate(names, 1)}
+    people = [
+        {
+            "@id": f"https://orcid.org/{author['orcid']}" if author.get("orcid") else f"#author-{number}",
+            "@type": "Person",
+            "name": author["name"],
+            **({"affiliation": {"@id": places[author["affiliation"]]}} if author.get("affiliation") else {}),
+        }
+        for number, author in enumerate(authors, 1)
+    ]
+    return people, [{"@id": place, "@type": "Organization", "name": name} for name, place in places.items()]
+
+
+def _licence(name: str | None) -> dict[str, Any]:
+    if name is None:
+        return {
+            "@id": "#no-licence",
+            "@type": "CreativeWork",
+            "name": "No licence was given",
+            "description": "Ask the authors before you use these data.",
+        }
+    link = name if name.startswith("http") else f"https://spdx.org/licenses/{name}"
+    return {"@id": link, "@type": "CreativeWork", "name": name}
+
+
+def _measurement(described: Mapping[str, Any], people: list[str]) -> list[dict[str, Any]]:
+    """The act of measuring, and the program it was done with."""
+    action = {
+        "@id": "#measurement",
+        "@type": "CreateAction",
+        "name": "Measurement" if not described["synthetic"] else "Drawn at random; nothing was measured",
+        "instrument": {"@id": "#enos_crdb"},
+        "result": {"@id": "./"},
+        **({"agent": [{"@id": person} for person in people]} if people else {}),
+        **({"startTime": described["began"], "endTime": described["ended"]} if described["ended"] else {}),
+    }
+    program = {
+        "@id": "#enos_crdb",
+        "@type": "SoftwareApplication",
+        "name": "enos_crdb",
+        "version": described["version"] + (f" (commit {described['commit']})" if described["commit"] else ""),
+    }
+    return [action, program]
+
+
+def _file(path: str) -> dict[str, Any]:
+    kind = next((encoding for end, encoding in ENCODINGS.items() if path.endswith(end)), "text/plain")
+    return {"@id": path, "@type": "File", "name": path.rpartition("/")[2], "encodingFormat": kind}
+
+
+def readme(contents: Contents, described: Mapping[str, Any]) -> str:
+    """What it is and what to do with it."""
+    code = described["version"] + (f", commit {described['commit']}" if described["commit"] else "")
+    lines = [
+        f"# {described['title']}",
+        "",
+        *(["**Synthetic: these numbers were drawn at random, nothing was measured.**", ""] * described["synthetic"]),
+        described["description"],
+        "",
+        f"{len(contents.runs)} runs, {described['began'][:19]} to {described['ended'][:19]} UTC, enos_crdb {code}.",
+        "",
+        f"Authors: {', '.join(author['name'] for author in described['authors']) or 'not given'}",
+        f"Licence: {described['licence'] or 'not given: ask the authors'}",
+        *([f"DOI: {_doi(described['doi'])}"] if described["doi"] else []),
+        "",
+        "## Use",
+        "",
+        "    sha256sum --check --quiet checksums.sha256     # or: enos_crdb bundle --check .",
+        "    enos_crdb --results . report                   # the report, from these files alone",
+        "    python -c 'import enos_crdb; print(enos_crdb.load(\".\").describe())'",
+        *(
+            f"    enos_crdb campaign campaigns/{one.directory.name}/experiment.yaml     # measure again"
+            for one in contents.campaigns
+        ),
+        "",
+        "## Files",
+        "",
+        "| | |",
+        "| --- | --- |",
+        "| `campaigns/*/campaign.json`, `journal.jsonl` | what was planned, and how each attempt ended |",
+        "| `campaigns/*/experiment.yaml` | the experiment, complete, to run it again |",
+        "| `<deployment>/deployment.json` | configuration and hosts of a deployment |",
+        "| `<deployment>/runs/<run>/manifest.json` | what identifies a run: configuration, network, warnings |",
+        "| `<deployment>/runs/<run>/samples.csv` | a row per iteration and action, in seconds |",
+        "| `<deployment>/runs/<run>/rally/*.json` | Rally's own reports |",
+        "| `<deployment>/runs/<run>/hosts/` | counters, CPU and memory, versions, configuration files of each host |",
+        "",
+        "Passwords and keys are replaced by `********`. `ro-crate-metadata.json` (RO-Crate 1.1) and `CITATION.cff` say",
+        "the same for programs.",
+        "",
+    ]
+    return "\n".join(lines)
