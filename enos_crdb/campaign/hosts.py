@@ -240,4 +240,10 @@ def _difference(fresh: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         for table in sorted({*before, *now})
         if before.get(table) != now.get(table)
     ]
-    return "; ".join(wrong[:5]) or "as many rows, but not the same ones"
+    other = [
+        table
+        for table, rows in now.items()
+        if before.get(table) == rows and fresh["contents"].get(table) != found["contents"][table]
+    ]
+    wrong += [f"{table} has other rows" for table in other]
+    return "; ".join(wrong[:5])

@@ -28,6 +28,8 @@ def _levels(value: Any) -> Any:
                     f"a level that is listed must be a single value, found {level!r}; give others a label: "
                     "`levels: {label: value}`"
                 )
+    elif strange := [label for label in value if not isinstance(label, str)]:
+        raise ValueError(f"the label of a level is text: put {said(strange[0])} in quotes")
     labels = [said(level) for level in value]
     for label in labels:
         if not label.strip() or re.search(r"[,=\n]", label):
