@@ -129,7 +129,8 @@ def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench,
             "cleanup": bench.reset != "scenario",
             "together": together,
             "setup_s": SETUP_S,
-            "drain_s": bench.http_timeout_s,
+            # Looking for the versions of the API may time out, then authenticating, before an iteration fails.
+            "drain_s": 2 * bench.http_timeout_s,
             "grace_s": grace_s(bench),
             # Rallies of an open loop take turns, so that what reaches the database is even, too.
             "phases": {client.name: place / len(wanted) for place, client in enumerate(wanted)},
@@ -142,4 +143,4 @@ def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench,
 def grace_s(bench: Bench) -> float:
     """How long a client may go on after its time is up: answers that are awaited, then the reports."""
     cleanup_s = 0.0 if bench.reset == "scenario" else bench.scenario_timeout_s
-    return 2 * bench.http_timeout_s + 60.0 + cleanup_s
+    return 2 * bench.http_timeout_s + 90.0 + cleanup_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import itertools
 import json
@@ -251,3 +252,11 @@ def test_what_does_not_end_after_a_stop_is_given_up(program: ModuleType, monkeyp
     program.stop(Api, "abc", 0.2, threading.Event())
     hanging.join(5)
     assert (hanging.exitcode, Api.task.asked) == (-signal.SIGTERM, ["abc", "abc"])
+
+
+def test_the_timeout_stands_where_rally_openstack_reads_it(program: ModuleType, tmp_path: Path) -> None:
+    """Measured: the same option in a section [openstack] is ignored, and 180 s are waited."""
+    parser = configparser.ConfigParser()
+    parser.read_string(program.configuration(tmp_path, 7.5))
+    assert parser.defaults()["openstack_client_http_timeout"] == "7.5"
+    assert parser["database"]["connection"] == f"sqlite:///{tmp_path}/rally.sqlite"

@@ -87,9 +87,10 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def configuration(directory: Path, http_timeout_s: float) -> str:
+    # rally-openstack 4.1.0 registers the timeout in DEFAULT (later ones may not), and ignores it elsewhere silently.
     return (
+        f"[DEFAULT]\nopenstack_client_http_timeout = {http_timeout_s}\n"
         f"[database]\nconnection = sqlite:///{directory}/rally.sqlite\n"
-        f"[openstack]\nopenstack_client_http_timeout = {http_timeout_s}\n"
     )
 
 
