@@ -100,6 +100,12 @@ def deploy(context: Context) -> None:
     _run(context, f"{PYTHON} benchmarks/deploy.py")
 
 
+@task(name="report")
+def bench_report(context: Context) -> None:
+    """Time the report of up to a million samples, and say what it needs."""
+    _run(context, f"{PYTHON} benchmarks/report.py")
+
+
 def _run(context: Context, command: str, environment: Mapping[str, str] | None = None) -> None:
     """Run `command` at the root of the project, on this terminal; its status becomes ours."""
     with context.cd(str(ROOT)):
@@ -129,4 +135,4 @@ def _environment(name: str, requirements: tuple[str, ...]) -> Path:
 
 
 namespace = Collection(run_tests, lint, docs, schema, lock, picture, cockroach)
-namespace.add_collection(Collection("bench", deploy))
+namespace.add_collection(Collection("bench", deploy, bench_report))

@@ -14,8 +14,10 @@ from rich.console import Console
 import enos_crdb
 from enos_crdb import config, shipped
 from enos_crdb.cli import show
+from enos_crdb.cli.bundle import bundle
 from enos_crdb.cli.campaign import campaign
 from enos_crdb.cli.emulate import emulate
+from enos_crdb.cli.report import compare, report
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import ConfigurationError
 
@@ -128,14 +130,6 @@ def collect(session: Session, run: str) -> None:
 
 
 @cli.command()
-@click.argument("run", required=False, default="")
-@click.pass_obj
-def report(session: Session, run: str) -> None:
-    """Show the numbers of a run, by default the last, and write them to its summary.csv."""
-    session.report(run)
-
-
-@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def info(session: Session, as_json: bool) -> None:
@@ -238,3 +232,6 @@ def configs(name: str | None) -> None:
 
 cli.add_command(emulate)
 cli.add_command(campaign)
+cli.add_command(report)
+cli.add_command(compare)
+cli.add_command(bundle)

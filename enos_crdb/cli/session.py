@@ -109,11 +109,6 @@ class Session:
             collect(context, directory)
         self.console.print(f"Collected into {directory / 'hosts'}")
 
-    def report(self, run: str) -> None:
-        deployment = self.deployment()
-        directory = deployment.run(run) if run else deployment.last_run()
-        show.run(self.console, directory)
-
     def info(self) -> dict[str, Any]:
         return show.gather(self.deployment())
 

@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 ONLY_BELOW: dict[str, str] = {
     "summary": "errors model stats store config shipped usage traffic loading",
     "loading": "errors model stats store traffic backends",
-    "report": "errors model stats store config shipped usage traffic summary loading sweep",
+    "report": "__init__ errors model stats store config shipped usage traffic summary loading sweep",
     "bundle": "__init__ errors store loading masking",
     "reference": "errors config",
 }

@@ -1,0 +1,194 @@
+"""How much combinations differ: sizes with intervals, and what they mean in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from enos_crdb import stats
+from enos_crdb.report import drawing, figures, parts
+from enos_crdb.report.figures import Curve
+from enos_crdb.report.material import Combination, Material
+from enos_crdb.report.numbers import durations
+from enos_crdb.report.parts import Figure, Section, Table
+from enos_crdb.report.results import file_name, short
+
+COME_AND_GO = 0.15
+"""Single runs of the same thing on one machine were seen to differ by so much."""
+LEGIBLE = 8
+"""Most series of one figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What changes in one scenario from ``before`` to ``after``; ``factor`` is what differs, empty when several do."""
+
+    scenario: str
+    factor: str
+    before: Combination
+    after: Combination
+    effect: stats.Effect
+
+    @property
+    def verdict(self) -> str:
+        """In words, with what the interval allows to say."""
+        return verdict(self.effect)
+
+
+def verdict(effect: stats.Effect) -> str:
+    """``no difference seen`` when the interval of the ratio of medians holds 1, else how much, and how surely."""
+    ratio = effect.median_ratio
+    if math.isnan(ratio.value):
+        return "cannot be told: nothing succeeded on one side"
+    if math.isnan(ratio.low) or math.isnan(ratio.high):
+        return "cannot be told: too few iterations"
+    if ratio.low <= 1 <= ratio.high:
+        return "no difference seen"
+    said = _slower(ratio.value) if ratio.value > 1 else _faster(ratio.value)
+    ends = (ratio.low, ratio.high) if ratio.value > 1 else (ratio.high, ratio.low)
+    sure = f"{said} ({' to '.join(_share(end) for end in ends)})"
+    if effect.covers == "iterations" and abs(ratio.value - 1) < COME_AND_GO:
+        return f"{sure}, but single runs differ by that much: repeat"
+    return sure
+
+
+def _slower(ratio: float) -> str:
+    return f"{parts.number(ratio)} times as long" if ratio >= 2 else f"{(ratio - 1) * 100:.0f} % slower"
+
+
+def _faster(ratio: float) -> str:
+    return f"{parts.number(1 / ratio)} times as fast" if ratio <= 0.5 else f"{(1 - ratio) * 100:.0f} % faster"
+
+
+def _share(ratio: float) -> str:
+    if ratio >= 2 or ratio <= 0.5:
+        return f"{parts.number(max(ratio, 1 / ratio))} times"
+    return f"{abs(ratio - 1) * 100:.0f} %"
+
+
+Pair = tuple[str, Combination, Combination]
+"""A factor, and two combinations that differ in it."""
+
+
+def differences(material: Material, pairs: Sequence[Pair]) -> tuple[Difference, ...]:
+    """Every scenario of every pair."""
+    return tuple(
+        Difference(
+            scenario=scenario,
+            factor=factor,
+            before=before,
+            after=after,
+            effect=stats.compare(
+                durations(before.having(scenario), scenario),
+                durations(after.having(scenario), scenario),
+                seed=material.seed,
+            ),
+        )
+        for scenario in material.scenarios
+        for factor, before, after in pairs
+        if before.having(scenario) and after.having(scenario)
+    )
+
+
+def against_first(material: Material) -> list[Pair]:
+    """Every other combination against the first."""
+    return [("", material.combinations[0], one) for one in material.combinations[1:]]
+
+
+def by_factor(material: Material) -> list[Pair]:
+    """Combinations that differ in one factor, against its first level; without factors, all against the first."""
+    factors = list(dict.fromkeys(name for one in material.combinations for name in one.factors))
+    return list(_levels(material, factors)) if material.experiment and factors else against_first(material)
+
+
+def _levels(material: Material, factors: Sequence[str]) -> Iterator[Pair]:
+    for factor in factors:
+        first: dict[tuple[tuple[str, str], ...], Combination] = {}
+        for one in material.combinations:
+            rest = tuple(sorted((name, level) for name, level in one.factors.items() if name != factor))
+            before = first.setdefault(rest, one)
+            if before is not one:
+                yield factor, before, one
+
+
+def effects(found: Sequence[Difference]) -> Section:
+    """The differences as a table, and as a figure per factor."""
+    columns = [parts.text("scenario", "scenario")]
+    columns += [parts.text("factor", "factor")] if any(one.factor for one in found) else []
+    columns += [
+        parts.text("from", "from"),
+        parts.text("to", "to"),
+        parts.ranged("ratio of medians", "median_ratio"),
+        parts.ranged("ratio of means", "mean_ratio"),
+        parts.ranged("Cliff's delta", "cliffs_delta"),
+        parts.measure("shift (ms)", "shift_ms"),
+        parts.text("in words", "verdict"),
+    ]
+    table = Table(
+        name="effects",
+        caption="Differences, with 95 % intervals. Ratios: of the second combination to the first. Cliff's delta: from "
+        "-1 (all durations of the second are shorter) through 0 to 1 (all longer). Shift: the typical difference.",
+        columns=tuple(columns),
+        rows=tuple(map(_row, found)),
+    )
+    lead = (
+        "Sizes, not tests of significance. An interval of ratios that holds 1 is called no difference seen, which is "
+        "not the same as equal.",
+    )
+    drawn = tuple(_figures(found))
+    return Section(
+        anchor="effects", title="Differences between combinations", lead=lead, parts=(*drawn, table) if found else ()
+    )
+
+
+def _row(one: Difference) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "scenario": short(one.scenario),
+        "factor": one.factor,
+        "from": one.before.label,
+        "to": one.after.label,
+        "shift_ms": one.effect.shift * 1000,
+        "verdict": one.verdict,
+    }
+    for name in ("median_ratio", "mean_ratio", "cliffs_delta"):
+        value: stats.Interval = getattr(one.effect, name)
+        row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+    return row
+
+
+def _figures(found: Sequence[Difference]) -> Iterator[Figure]:
+    """Per factor: a row per scenario, a mark per pair."""
+    for factor in dict.fromkeys(one.factor for one in found):
+        mine = [one for one in found if one.factor == factor]
+        labels = list(dict.fromkeys((one.before.label, one.after.label) for one in mine))
+        if len(labels) > LEGIBLE:
+            continue
+        scenarios = list(dict.fromkeys(one.scenario for one in mine))
+        curves = [
+            Curve(
+                label=f"{after} / {before}",
+                look=drawing.look(index),
+                points=[
+                    (scenarios.index(one.scenario), *_three(one.effect.median_ratio))
+                    for one in mine
+                    if (one.before.label, one.after.label) == (before, after)
+                ],
+            )
+            for index, (before, after) in enumerate(labels)
+        ]
+        what = f"{factor}: " if factor else ""
+        names = [short(one) for one in scenarios]
+        yield Figure(
+            name=file_name("effects", factor or "all"),
+            caption=f"{what}ratio of median durations, with 95 % intervals; at 1 they are equal.",
+            alternative=f"{what}ratios of medians. "
+            + "; ".join(f"{short(one.scenario)}, {one.after.label}: {one.verdict}" for one in mine),
+            draw=partial(figures.rows, factor or "all", names, curves, x="ratio of medians", line=1.0),
+        )
+
+
+def _three(found: stats.Interval) -> tuple[float, float, float]:
+    return found.value, found.low, found.high

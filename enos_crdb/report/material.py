@@ -1,0 +1,280 @@
+"""What a report is made from: runs read from the store, grouped by what was the same in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enos_crdb import loading, stats
+from enos_crdb.errors import StateError
+from enos_crdb.model import RESPONSE, STEADY
+from enos_crdb.report.settings import natural, settings
+from enos_crdb.stats import ITERATION
+from enos_crdb.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+LEVELS_SHOWN = 60
+"""Longest label of a combination; a longer one is a number with its settings in a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One run that is reported: what it says of itself, and its samples."""
+
+    stored: loading.StoredRun
+    summary: Summary
+    samples: pandas.DataFrame
+    settings: Mapping[str, str]
+
+    @property
+    def directory(self) -> Path:
+        return self.stored.directory
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        return self.stored.manifest
+
+    @property
+    def name(self) -> str:
+        return self.stored.name
+
+    @property
+    def deployment(self) -> str:
+        return self.stored.deployment
+
+    @property
+    def campaign(self) -> Mapping[str, Any]:
+        """Its place in a campaign; empty for a run of its own."""
+        return self.stored.labels
+
+    @property
+    def network(self) -> Mapping[str, Any]:
+        return self.stored.network or {}
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        return self.stored.scenarios
+
+    @cached_property
+    def _parts(self) -> Mapping[tuple[str, str], pandas.DataFrame]:
+        """Samples by scenario and metric: a table of a million rows is searched once."""
+        groups = self.samples.groupby(["scenario", "metric"], observed=True, sort=False)
+        return {(str(scenario), str(metric)): rows for (scenario, metric), rows in groups}
+
+    def headline(self, scenario: str) -> str:
+        """The metric a scenario is judged by: in an open loop, the response from the intended start."""
+        return RESPONSE if (scenario, RESPONSE) in self._parts else ITERATION
+
+    def rows(self, scenario: str, metric: str = "") -> pandas.DataFrame:
+        """Rows of one metric, of all windows; of the headline, when none is named."""
+        found = self._parts.get((scenario, metric or self.headline(scenario)))
+        return self.samples.iloc[:0] if found is None else found
+
+    def good_s(self, scenario: str, metric: str = "") -> numpy.ndarray:
+        """Durations of the successful ones in the steady window, in the order of their start."""
+        rows = self.rows(scenario, metric)
+        rows = rows[(rows["outcome"] == "ok") & (rows["window"] == STEADY)].sort_values("started_at", kind="stable")
+        values: numpy.ndarray = rows["value"].to_numpy(dtype=float)
+        return values
+
+    def count(self, scenario: str, metric: str = "") -> int:
+        """How many were made in the steady window, failures included."""
+        return int((self.rows(scenario, metric)["window"] == STEADY).sum())
+
+    @cached_property
+    def rtt_ms(self) -> float:
+        """The longest round trip between two hosts, measured before the run; NaN when nobody measured."""
+        found = [pair["median_ms"] for pair in (self.network.get("before") or {}).get("rtt", [])]
+        known = [float(value) for value in found if value is not None]
+        return max(known) if known else math.nan
+
+    def hosts_with(self, *roles: str) -> list[Mapping[str, Any]]:
+        return [host for host in self.manifest["hosts"] if set(roles) & set(host["roles"])]
+
+    @property
+    def sites(self) -> int:
+        """At how many sites databases and Keystones stand."""
+        return len({host["site"] for host in self.hosts_with("database", "keystone")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """Runs that repeat one another. ``index`` is its place in tables and its look in figures."""
+
+    index: int
+    label: str
+    factors: Mapping[str, str]
+    runs: tuple[Measured, ...]
+
+    @property
+    def backend(self) -> str:
+        return self.runs[0].settings["backend"]
+
+    @property
+    def rtt_ms(self) -> float:
+        known = sorted(run.rtt_ms for run in self.runs if not math.isnan(run.rtt_ms))
+        return known[len(known) // 2] if known else math.nan
+
+    def having(self, scenario: str) -> tuple[Measured, ...]:
+        return tuple(run for run in self.runs if scenario in run.scenarios)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """A run that is not reported: torn, refused, foreign."""
+
+    directory: Path
+    why: str
+    refused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Everything a page shows. ``campaign``: its document; ``journal``: what became of every attempt."""
+
+    combinations: tuple[Combination, ...]
+    left: tuple[Left, ...] = ()
+    campaign: Mapping[str, Any] = field(default_factory=dict)
+    journal: tuple[Mapping[str, Any], ...] = ()
+    torn_lines: int = 0
+
+    @property
+    def runs(self) -> tuple[Measured, ...]:
+        return tuple(run for combination in self.combinations for run in combination.runs)
+
+    @property
+    def experiment(self) -> Mapping[str, Any]:
+        """The experiment's document; empty when there was no campaign."""
+        return self.campaign.get("experiment") or {}
+
+    @cached_property
+    def scenarios(self) -> tuple[str, ...]:
+        """In the order in which they were run."""
+        return tuple(dict.fromkeys(scenario for run in self.runs for scenario in run.scenarios))
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn at random: the campaign's, so that the same store gives the same page."""
+        return int(self.campaign.get("seed") or 1)
+
+    @property
+    def several(self) -> bool:
+        return len(self.combinations) > 1
+
+
+def collect(sources: Sequence[Path]) -> Material:
+    """Read runs, deployments, campaigns or results directories. Raises `StateError` when nothing can be reported."""
+    runs: dict[Path, Measured] = {}
+    left: dict[Path, Left] = {}
+    campaign = loading.campaign(sources[0]) if len(sources) == 1 and (sources[0] / "campaign.json").exists() else None
+    for source in sources:
+        found = loading.find(source)
+        left |= {one.directory: _left(one) for one in found.skipped}
+        for run in found.runs:
+            try:
+                runs[run.directory] = _measured(run)
+            except StateError as error:
+                left[run.directory] = Left(directory=run.directory, why=" ".join(str(error).split()))
+    if not runs:
+        raise StateError(_nothing(list(left.values())))
+    document = campaign.document if campaign else {}
+    return Material(
+        combinations=tuple(combine(list(runs.values()), document.get("experiment") or {})),
+        left=tuple(left.values()),
+        campaign=document,
+        journal=campaign.journal if campaign else (),
+        torn_lines=len(campaign.torn) if campaign else 0,
+    )
+
+
+def _left(skipped: loading.Skipped) -> Left:
+    return Left(directory=skipped.directory, why=skipped.reason, refused="refused" in skipped.reason)
+
+
+def _nothing(left: Sequence[Left]) -> str:
+    reasons = "\n".join(f"  {one.directory.name}: {one.why}" for one in left[:5])
+    more = f"\n  and {len(left) - 5} more" if len(left) > 5 else ""
+    return f"no run can be reported; {len(left)} were left out:\n{reasons}{more}"
+
+
+def _measured(run: loading.StoredRun) -> Measured:
+    table = _samples(run)
+    summary = summarise(run.directory)
+    return Measured(
+        stored=run,
+        summary=summary,
+        samples=table,
+        settings=settings(run.manifest, summary.labels),
+    )
+
+
+def _samples(run: loading.StoredRun) -> pandas.DataFrame:
+    """A run's samples. Raises `StateError` for a torn file."""
+    table = stats.read(run.samples)
+    if not set(table["outcome"].unique()) <= {"ok", "failed"} or not set(table["scenario"].unique()) <= set(
+        run.scenarios
+    ):
+        raise StateError(f"{run.samples} is torn: a line of it is not complete.")
+    return table
+
+
+def combine(runs: Sequence[Measured], experiment: Mapping[str, Any]) -> Iterator[Combination]:
+    """Group runs by their place in the campaign, or, without one, by their settings."""
+    groups: dict[tuple[Any, ...], list[Measured]] = {}
+    campaigns = {run.campaign.get("experiment") for run in runs}
+    planned = len(campaigns) == 1 and None not in campaigns
+    for run in runs:
+        key: tuple[Any, ...] = tuple(run.settings.items())
+        groups.setdefault((run.campaign["combination"],) if planned else key, []).append(run)
+    factors = [_factors(group[0], planned) for group in groups.values()]
+    if planned and experiment:
+        factors_of = dict(zip(groups, factors, strict=True))
+        groups = dict(sorted(groups.items(), key=lambda item: _level_order(factors_of[item[0]], experiment)))
+        factors = [factors_of[key] for key in groups]
+    elif not planned:
+        factors = _differing(factors)
+    for index, (group, levels) in enumerate(zip(groups.values(), factors, strict=True)):
+        yield Combination(index=index, label=_label(levels, group[0], index), factors=levels, runs=tuple(group))
+
+
+def _factors(run: Measured, planned: bool) -> dict[str, str]:
+    levels = run.campaign.get("factors") or {} if planned else run.settings
+    return {name: str(level) for name, level in levels.items()}
+
+
+def _differing(levels: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    names = dict.fromkeys(name for one in levels for name in one)
+    varied = [name for name in names if len({one.get(name, "") for one in levels}) > 1]
+    return [{name: one.get(name, "") for name in varied} for one in levels]
+
+
+def _level_order(levels: Mapping[str, str], experiment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The order of factors and levels in the experiment's file, as far as it is known."""
+    order: list[Any] = []
+    for name, level in levels.items():
+        declared = ((experiment.get("factors") or {}).get(name) or {}).get("levels") or []
+        known = [str(one) for one in declared]
+        order.append((known.index(level), ()) if level in known else (len(known), natural(level)))
+    return tuple(order)
+
+
+def _label(levels: Mapping[str, str], run: Measured, index: int) -> str:
+    words = [level if name == "backend" else f"{name} {level}" for name, level in levels.items()]
+    label = ", ".join(words) or run.settings["backend"]
+    return label if len(label) <= LEVELS_SHOWN else f"{run.settings['backend']} ({index + 1})"
+
+
+def renamed(material: Material, labels: Iterable[str]) -> Material:
+    """Every run as a combination of its own (to compare repetitions), called by `labels`."""
+    combinations = tuple(
+        Combination(index=index, label=label, factors={}, runs=(run,))
+        for index, (run, label) in enumerate(zip(material.runs, labels, strict=True))
+    )
+    return Material(combinations=combinations, left=material.left)

@@ -1,0 +1,86 @@
+"""The numbers of a report: per scenario and combination, from the runs that repeat one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enos_crdb import stats
+from enos_crdb.report.material import Combination, Material, Measured
+from enos_crdb.summary import headlines
+
+if TYPE_CHECKING:
+    import numpy
+
+    from enos_crdb.stats import Estimate
+
+SHOWN = ("mean", "p50", "p95", "p99")
+MS = 1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """One scenario in one combination, over all its runs. Durations in seconds, throughput per second."""
+
+    scenario: str
+    combination: Combination
+    runs: int
+    n: int
+    failures: int
+    durations: Mapping[str, Estimate]
+    throughput: float
+    client_cpu: float
+    round_trips: float
+    replays: float
+    gave_up: int
+    statuses: tuple[str, ...]
+
+    def ms(self, statistic: str) -> tuple[float, float, float]:
+        """Value, low and high of ``mean``, ``p50``, ``p95`` or ``p99``, in milliseconds."""
+        found = self.durations[statistic]
+        return MS * found.value, MS * found.low, MS * found.high
+
+
+def numbers(material: Material) -> tuple[Numbers, ...]:
+    """Every scenario of every combination, scenarios in the order they were run."""
+    return tuple(
+        _numbers(scenario, combination, material.seed)
+        for scenario in material.scenarios
+        for combination in material.combinations
+        if combination.having(scenario)
+    )
+
+
+def _numbers(scenario: str, combination: Combination, seed: int) -> Numbers:
+    runs = combination.having(scenario)
+    rows = [row for run in runs for row in headlines(run.summary.rows) if row.statistics.scenario == scenario]
+    n, failures = sum(row.statistics.n for row in rows), sum(row.statistics.failures for row in rows)
+    # Keystone counted warm-up and preparation, too.
+    sent = [(row.traffic, row.iterations) for row in rows if row.traffic is not None and row.iterations]
+    counted = sum(made for _, made in sent)
+    return Numbers(
+        scenario=scenario,
+        combination=combination,
+        runs=len(runs),
+        n=n,
+        failures=failures,
+        durations=dict(zip(SHOWN, stats.estimates(durations(runs, scenario), SHOWN, seed=seed), strict=True)),
+        throughput=_mean([row.statistics.throughput for row in rows]),
+        client_cpu=max((row.client_cpu for row in rows if not math.isnan(row.client_cpu)), default=math.nan),
+        round_trips=sum(found.round_trips for found, _ in sent) / counted if counted else math.nan,
+        replays=sum(found.replays for found, _ in sent) / counted if counted else math.nan,
+        gave_up=sum(found.gave_up for found, _ in sent),
+        statuses=tuple(sorted({row.status for row in rows} - {"ok"})),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def durations(runs: Sequence[Measured], scenario: str) -> dict[tuple[str, str], numpy.ndarray]:
+    """(deployment, run) -> durations (s) of the successful ones, as `stats` resamples them."""
+    return {(run.deployment, run.name): run.good_s(scenario) for run in runs}

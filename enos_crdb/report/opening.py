@@ -1,0 +1,191 @@
+"""The beginning of a page: what may be wrong, and what was measured on what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from enos_crdb import stats
+from enos_crdb.report import parts
+from enos_crdb.report.material import Material
+from enos_crdb.report.numbers import durations
+from enos_crdb.report.parts import Notes, Section, Table
+from enos_crdb.report.results import short
+from enos_crdb.report.settings import machine
+
+FEW = 3
+"""Runs that are named one by one in a sentence; more are counted."""
+
+
+def warnings(material: Material) -> Section:
+    """What a reader must know before any number."""
+    return Section(
+        anchor="warnings",
+        title="Warnings",
+        parts=tuple(part for part in (_refused(material), _incomplete(material), _doubts(material)) if part.lines),
+    )
+
+
+def _refused(material: Material) -> Notes:
+    refused = [f"{one.directory.name}: {one.why}" for one in material.left if one.refused]
+    return Notes(kind="refused", title="Refused: measured, but not shown", lines=tuple(refused))
+
+
+def _incomplete(material: Material) -> Notes:
+    lines = [f"{one.directory.name}: {one.why}" for one in material.left if not one.refused]
+    failed = [line for line in material.journal if line.get("status") == "failed"]
+    if failed:
+        causes = sorted({str(line.get("cause") or "no cause given") for line in failed})
+        lines.append(f"{len(failed)} attempts of the campaign failed ({', '.join(causes)}); see the campaign's order.")
+    if material.campaign and not material.campaign.get("finished_at"):
+        planned, ended = len(material.campaign.get("plan") or ()), len({line.get("item") for line in material.journal})
+        lines.append(f"the campaign is not finished: {ended} of {planned} items ended.")
+    if material.torn_lines:
+        lines.append(f"{material.torn_lines} lines of the campaign's journal could not be read.")
+    lines += [f"{run.name}: {run.summary.failure}" for run in material.runs if run.summary.failure]
+    return Notes(kind="refused", title="Left out, or not complete", lines=tuple(lines))
+
+
+def _doubts(material: Material) -> Notes:
+    """Warnings of the runs. What is the same but for its numbers is said once, as the first run said it."""
+    told: dict[str, list[tuple[str, str]]] = {}
+    for run in material.runs:
+        for warning in dict.fromkeys(run.summary.warnings):
+            told.setdefault(re.sub(r"\d+(\.\d+)?", "#", warning), []).append((run.name, warning))
+    lines = [_said(found, len(material.runs)) for found in told.values()]
+    return Notes(kind="warning", title="What may have spoiled a number", lines=(*lines, *_unstable(material)))
+
+
+def _said(found: Sequence[tuple[str, str]], total: int) -> str:
+    names = list(dict.fromkeys(name for name, _ in found))
+    text = found[0][1]
+    if total == 1:
+        return text
+    alike = " (the numbers are those of the first)" if len({warning for _, warning in found}) > 1 else ""
+    who = f"all {total} runs" if len(names) == total else f"{len(names)} of {total} runs"
+    return f"{', '.join(names) if len(names) <= FEW else who}{alike}: {text}"
+
+
+def _unstable(material: Material) -> Iterator[str]:
+    """Combinations whose runs disagree, or that drifted."""
+    for scenario in material.scenarios:
+        for one in material.combinations:
+            values = {run: 1000 * found for run, found in durations(one.having(scenario), scenario).items()}
+            found = stats.stability(values)
+            if found.verdict == "unstable":
+                where = f"{one.label}: " if material.several else ""
+                yield f"unstable: {where}{short(scenario)} (durations in ms): {'; '.join(found.reasons)}"
+
+
+def setting(material: Material) -> Section:
+    """Hosts, software, load; what is the same for all combinations, and what differs."""
+    return Section(
+        anchor="setting",
+        title="What was measured, on what",
+        parts=tuple(part for part in (_equal(material), _different(material), _hosts(material)) if part.rows),
+    )
+
+
+def _values(material: Material) -> dict[str, list[str]]:
+    """Setting -> its value in each combination (several, when its runs differ)."""
+    names = dict.fromkeys(name for run in material.runs for name in run.settings)
+    found = {
+        name: [_one({run.settings.get(name, "") for run in combination.runs}) for combination in material.combinations]
+        for name in names
+    }
+    machines = {machine(run.manifest) for run in material.runs}
+    return {**found, "machine that ran enos_crdb": [_one(machines)] * len(material.combinations)}
+
+
+def _one(values: set[str]) -> str:
+    return " | ".join(sorted(values))
+
+
+def _equal(material: Material) -> Table:
+    rows = [{"setting": name, "value": found[0]} for name, found in _values(material).items() if len(set(found)) == 1]
+    return Table(
+        pairs=True,
+        name="settings-equal",
+        caption="Settings" + (", equal in all combinations." if material.several else "."),
+        columns=(parts.text("setting", "setting"), parts.text("value", "value")),
+        rows=tuple(row for row in rows if row["value"]),
+    )
+
+
+def _different(material: Material) -> Table:
+    values = {name: found for name, found in _values(material).items() if len(set(found)) > 1}
+    rows = [
+        {
+            "combination": combination.label,
+            "runs": len(combination.runs),
+            **{name: found[combination.index] for name, found in values.items()},
+        }
+        for combination in material.combinations
+    ]
+    columns = (
+        parts.text("combination", "combination"),
+        parts.count("runs", "runs"),
+        *(parts.text(name, name) for name in values),
+    )
+    return Table(
+        name="settings-different",
+        caption="Combinations: what differs between them, and how often each was run.",
+        columns=columns,
+        rows=tuple(rows) if material.several else (),
+    )
+
+
+def _hosts(material: Material) -> Table:
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for combination in material.combinations:
+        for run in combination.runs:
+            for host in run.manifest["hosts"]:
+                row = _host(run.manifest, host)
+                kept = rows.setdefault(tuple(row.values()), {**row, "combinations": []})
+                kept["combinations"].append(combination.label)
+    shown = [{**row, "combinations": _which(row["combinations"], material)} for row in rows.values()]
+    columns = [
+        parts.text("host", "host"),
+        parts.text("roles", "roles"),
+        parts.text("site", "site"),
+        parts.text("processors", "processors"),
+        parts.text("memory", "memory"),
+        parts.text("system", "system"),
+    ]
+    if material.several:
+        columns.append(parts.text("in", "combinations"))
+    return Table(
+        name="hosts",
+        caption="Hosts, as the provider gave them (processors: the limit set, or what the host sees).",
+        columns=tuple(columns),
+        rows=tuple(shown),
+    )
+
+
+def _which(labels: Sequence[str], material: Material) -> str:
+    distinct = list(dict.fromkeys(labels))
+    return "all" if len(distinct) == len(material.combinations) else "; ".join(distinct)
+
+
+def _host(manifest: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    told = manifest["versions"].get(host["name"], {})
+    limit = dict(_limits(manifest)).get(host["name"])
+    processors = f"{limit:g} of {told.get('processors', '?')}" if limit else str(told.get("processors", ""))
+    memory = f"{told['memory_mb']} MB" if "memory_mb" in told else ""
+    system = ", Linux ".join(str(told[key]) for key in ("system", "kernel") if key in told)
+    return {
+        "host": host["name"],
+        "roles": ", ".join(host["roles"]),
+        "site": host["site"],
+        "processors": processors,
+        "memory": memory,
+        "system": system,
+    }
+
+
+def _limits(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    groups = [group for group in manifest["configuration"].get("machines") or () for _ in range(group["count"])]
+    for host, group in zip(manifest["hosts"], groups, strict=False):
+        if group.get("cpus"):
+            yield host["name"], float(group["cpus"])

@@ -1,0 +1,185 @@
+"""The results: a table per scenario, distributions, atomic actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from enos_crdb.model import RESPONSE, slug
+from enos_crdb.report import drawing, figures, parts
+from enos_crdb.report.figures import Distribution
+from enos_crdb.report.material import Combination, Material
+from enos_crdb.report.numbers import Numbers
+from enos_crdb.report.parts import Column, Figure, Section, Table
+from enos_crdb.stats import ITERATION
+
+SERIES = 6
+"""Most lines of one figure; above, there is a figure per backend."""
+
+
+def short(scenario: str) -> str:
+    """A scenario's name as it is shown."""
+    return scenario.removeprefix("keystone/")
+
+
+def file_name(*words: str) -> str:
+    """A name for the files of a figure or a table."""
+    text = "-".join(words).lower()
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text)
+    return "-".join(part for part in kept.split("-") if part)
+
+
+def results(material: Material, found: Sequence[Numbers]) -> Section:
+    """A table per scenario, a line per combination."""
+    tables = [
+        _table(scenario, [one for one in found if one.scenario == scenario], material)
+        for scenario in material.scenarios
+    ]
+    lead: tuple[str, ...] = (
+        "Durations are of successful iterations in the steady window; failed ones are counted beside them. "
+        "In brackets: the interval in which the value lies with 95 % confidence, over the runs and their iterations. "
+        "A single run cannot tell how much runs differ: its interval is that of its iterations, and too narrow. "
+        "\N{DAGGER}: so few values lie beyond this percentile that its interval is not to be trusted.",
+    )
+    if any(run.headline(scenario) == RESPONSE for run in material.runs for scenario in run.scenarios):
+        lead += (
+            "Open loop: durations count from when an iteration was meant to start, so that waiting behind slow ones is "
+            "in them.",
+        )
+    return Section(anchor="results", title="Results", lead=lead, parts=tuple(tables))
+
+
+def _table(scenario: str, found: Sequence[Numbers], material: Material) -> Table:
+    columns: list[Column] = [parts.text("combination" if material.several else "backend", "combination")]
+    columns += [parts.count("runs", "runs"), parts.count("iterations", "iterations"), parts.count("failed", "failed")]
+    columns += [parts.estimated(f"{name} (ms)", f"{name}_ms") for name in ("mean", "p50", "p95", "p99")]
+    columns += [parts.measure("ok/s", "throughput_per_s")]
+    if any(not math.isnan(one.round_trips) for one in found):
+        columns += [parts.measure("SQL round trips", "sql_round_trips"), parts.measure("replays", "sql_replays")]
+    columns += [parts.measure("Rally CPU (%)", "rally_cpu_percent")]
+    if any(one.statuses for one in found):
+        columns.append(parts.text("could not run", "statuses"))
+    return Table(
+        name=file_name("results", short(scenario)),
+        caption=f"{short(scenario)}: durations in milliseconds; ok/s is successful iterations per second; SQL round "
+        "trips and replays per iteration, preparation included; Rally CPU is the share of its host's processors.",
+        columns=tuple(columns),
+        rows=tuple(_row(one) for one in found),
+    )
+
+
+def _row(one: Numbers) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "combination": one.combination.label,
+        "runs": one.runs,
+        "iterations": one.n,
+        "failed": one.failures,
+        "throughput_per_s": one.throughput,
+        "sql_round_trips": one.round_trips,
+        "sql_replays": one.replays,
+        "rally_cpu_percent": 100 * one.client_cpu,
+        "statuses": ", ".join(one.statuses),
+    }
+    for name, found in one.durations.items():
+        value, low, high = one.ms(name)
+        row |= {f"{name}_ms": value, f"{name}_ms_low": low, f"{name}_ms_high": high, f"{name}_ms_sparse": found.sparse}
+    return row
+
+
+def distributions(material: Material) -> Section:
+    """Cumulative distributions, failures in them."""
+    lead = (
+        "A line tells which share of all iterations had succeeded within a time, and ends where the last one did. "
+        "Where iterations failed it ends below 1, at a cross: the rest never succeeded.",
+    )
+    pictures = [
+        picture for index, scenario in enumerate(material.scenarios, 1) for picture in _cdfs(index, scenario, material)
+    ]
+    return Section(anchor="distributions", title="Distributions", lead=lead, parts=tuple(pictures))
+
+
+def _cdfs(index: int, scenario: str, material: Material) -> Iterator[Figure]:
+    combinations = [one for one in material.combinations if one.having(scenario)]
+    groups: dict[str, list[Combination]] = {"": combinations}
+    if len(combinations) > SERIES:
+        groups = {}
+        for combination in combinations:
+            groups.setdefault(combination.backend, []).append(combination)
+    for backend, group in groups.items():
+        found = [_distribution(one, scenario) for one in group]
+        total, failed = sum(one.n for one in found), sum(one.failures for one in found)
+        if not total:
+            continue
+        title = short(scenario) + (f", {backend}" if backend else "")
+        yield Figure(
+            name=file_name("cdf", slug(index, scenario), backend),
+            caption=f"{title}: share of all iterations that succeeded within a duration. "
+            f"{total} iterations, {failed} failed.",
+            alternative=f"Cumulative distribution of the durations of {title}. " + "; ".join(map(_told, found)),
+            draw=partial(figures.distributions, title, found),
+        )
+
+
+def _distribution(combination: Combination, scenario: str) -> Distribution:
+    import numpy
+
+    runs = combination.having(scenario)
+    values = numpy.sort(numpy.concatenate([run.good_s(scenario) for run in runs])) * 1000
+    return Distribution(
+        label=combination.label,
+        look=drawing.look(combination.index),
+        sorted_ms=values,
+        n=sum(run.count(scenario) for run in runs),
+    )
+
+
+def _told(one: Distribution) -> str:
+    if not len(one.sorted_ms):
+        return f"{one.label}: all failed"
+    middle = float(one.sorted_ms[len(one.sorted_ms) // 2])
+    return f"{one.label}: median {parts.number(middle)} ms, {one.failures} of {one.n} failed"
+
+
+def actions(material: Material) -> Section:
+    """What iterations are made of."""
+    rows = [row for scenario in material.scenarios for one in material.combinations for row in _actions(scenario, one)]
+    columns = [parts.text("scenario", "scenario"), parts.text("action", "action")]
+    columns += [parts.text("combination", "combination")] if material.several else []
+    columns += [parts.count("n", "n"), parts.count("failed", "failed")]
+    columns += [parts.measure(f"{name} (ms)", f"{name}_ms") for name in ("mean", "p50", "p95")]
+    table = Table(
+        name="actions",
+        caption="Atomic actions: durations in milliseconds of those that succeeded, all runs together.",
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
+    lead = ("An iteration is made of these; what is missing to its duration is Rally's own time.",)
+    return Section(anchor="actions", title="Atomic actions", lead=lead, parts=(table,) if rows else ())
+
+
+def _actions(scenario: str, combination: Combination) -> Iterator[Mapping[str, Any]]:
+    import numpy
+
+    runs = combination.having(scenario)
+    metrics = dict.fromkeys(
+        row.statistics.metric
+        for run in runs
+        for row in run.summary.rows
+        if row.statistics.scenario == scenario and row.statistics.metric not in (ITERATION, RESPONSE)
+    )
+    for metric in metrics:
+        values = numpy.concatenate([run.good_s(scenario, metric) for run in runs]) * 1000
+        made = sum(run.count(scenario, metric) for run in runs)
+        quantiles = numpy.quantile(values, (0.5, 0.95)) if len(values) else (math.nan, math.nan)
+        yield {
+            "scenario": short(scenario),
+            "action": metric,
+            "combination": combination.label,
+            "n": made,
+            "failed": made - len(values),
+            "mean_ms": float(values.mean()) if len(values) else math.nan,
+            "p50_ms": float(quantiles[0]),
+            "p95_ms": float(quantiles[1]),
+        }

@@ -1,0 +1,102 @@
+"""The settings of a run that a reader must know to compare it with another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MUST_BE_EQUAL: Mapping[str, str] = {
+    "rally-openstack": "versions of Rally differ in what they keep between iterations",
+    "hash rounds": "most of an iteration may be password hashing",
+    "machine": "another machine has other processors and disks",
+    "provider": "hosts of another provider are other machines",
+}
+"""Setting -> why a difference there hides what is compared."""
+LOCAL_PROVIDERS = ("nspawn", "vagrant")
+"""Their hosts are the machine that enos_crdb runs on."""
+
+
+def settings(manifest: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> value in words, in the order in which they are shown."""
+    bench = manifest["configuration"]["bench"]
+    hosts = manifest["hosts"]
+    stand = {host["site"] for host in hosts if {"database", "keystone"} & set(host["roles"])}
+    found = {
+        "backend": labels["backend"],
+        "backend version": labels["backend_version"],
+        "backend options": _options(manifest["configuration"]["database"]),
+        "emulation": emulation(manifest),
+        "database hosts": labels["database_hosts"],
+        "Keystone hosts": labels["keystone_hosts"],
+        "sites": len(stand),
+        "release": labels["release"],
+        "Keystone": labels["keystone_version"],
+        "cache": labels["cache"],
+        "hash rounds": labels["password_hash_rounds"],
+        "token provider": labels["token_provider"],
+        "workers": labels["workers"],
+        "threads": labels["threads"],
+        "keystone_crdb": labels["keystone_crdb"],
+        "load": labels["load"],
+        "placement": bench.get("placement", "rally"),
+        "Rallies": labels["rallies"],
+        "runner": _runner(bench),
+        "warm-up": f"{bench.get('warm_up_s') or 0:g} s",
+        "database state": f"made anew: {labels['reset']}",
+        "rally-openstack": labels["rally_openstack_version"],
+        "system": labels["system"],
+        "provider": labels["provider"],
+    }
+    return {name: str(value) for name, value in found.items()}
+
+
+def machine(manifest: Mapping[str, Any]) -> str:
+    """The machine that enos_crdb ran on: with local hosts, also the one that was measured."""
+    told = (manifest.get("provenance") or {}).get("machine") or {}
+    return f"{told.get('architecture', '?')}, {told.get('cpus', '?')} processors, Linux {told.get('kernel', '?')}"
+
+
+def _runner(bench: Mapping[str, Any]) -> str:
+    runner = bench["runner"]
+    extra = ", ".join(f"{key} {value:g}" for key, value in runner.items() if isinstance(value, (int, float)))
+    amount = f"{bench['concurrency']} at once" if "duration_s" in runner else (
+        f"{bench['times']} iterations, {bench['concurrency']} at once"
+    )  # fmt: skip
+    return f"{runner['type']}: {amount}" + (f", {extra}" if extra else "")
+
+
+def _options(database: Mapping[str, Any]) -> str:
+    """The backend's own options that are simple values; the whole section is in the manifest."""
+    simple = (str, int, float, bool)
+    shown = {key: value for key, value in database.items() if isinstance(value, simple) and value != ""}
+    return ", ".join(f"{key} {_word(value)}" for key, value in shown.items() if key not in ("backend", "license_file"))
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def emulation(manifest: Mapping[str, Any]) -> str:
+    """The constraints that were in force, in words."""
+    network = manifest.get("network") or {}
+    constraints = network.get("constraints") or []
+    if not constraints:
+        return "none"
+    return "; ".join(_constraint(one) for one in constraints)
+
+
+def _constraint(one: Mapping[str, Any]) -> str:
+    between = " and ".join(str(end) for end in one.get("between", ()))
+    parts = [f"{one['delay_ms']:g} ms one way"] if one.get("delay_ms") else []
+    parts += [f"{one['loss_percent']:g} % loss"] if one.get("loss_percent") else []
+    parts += [str(one["rate"])] if one.get("rate") else []
+    parts += ["one direction"] if one.get("symmetric") is False else []
+    parts += ["across sites"] if one.get("across_sites") else []
+    return f"{between}: {', '.join(parts) or 'nothing'}"
+
+
+def natural(text: str) -> tuple[tuple[int, float, str], ...]:
+    """A key that sorts 2 before 10, in words too."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return tuple((0, float(part), "") if index % 2 else (1, 0.0, part) for index, part in enumerate(parts))
