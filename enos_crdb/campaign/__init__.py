@@ -123,12 +123,13 @@ def execute(experiment: Experiment, *, results: Path, resume: bool = False, open
     return Campaign(kept.directory)
 
 
-def destroy(experiment: Experiment, *, results: Path) -> Campaign:
+def destroy(experiment: Experiment, *, results: Path, opener: Opener | None = None) -> Campaign:
     """Give back the hosts that an unfinished campaign kept. It can still be resumed. Raises `StateError`."""
     from enos_crdb.campaign import record
     from enos_crdb.campaign.hosts import Hosts
+    from enos_crdb.phases.deploy import open_for_deploy
 
     kept = record.resume(results.resolve(), plan(experiment))
     with kept.locked():
-        Hosts(kept, Store(results.resolve())).discard()
+        Hosts(kept, Store(results.resolve()), opener or open_for_deploy).discard()
     return Campaign(kept.directory)

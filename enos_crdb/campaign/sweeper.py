@@ -17,7 +17,9 @@ class Sweeper:
 
     def __init__(self, directory: Path, numbers: Iterable[int], done: Iterable[int]) -> None:
         self._sweeper = _param_sweeper(directory, list(numbers))
-        self._sweeper.reset(reset_inprogress=True)
+        # Not `reset(reset_inprogress=True)`: execo 2.8 forgets them then, and never hands them out again.
+        for number in self._sweeper.get_inprogress():
+            self._sweeper.cancel(number)
         for number in sorted(set(done) - set(self._sweeper.get_done())):
             self._sweeper.done(number)
 

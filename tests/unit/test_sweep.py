@@ -54,7 +54,7 @@ def test_what_is_excluded_is_not_run() -> None:
     plan = sweep.plan(tiny(exclude=[{"rounds": 8, "cache": "none"}, {"times": [50], "rounds": [4]}]))
     names = {combination.name for combination in plan.combinations}
     assert len(names) == 4
-    assert not any("rounds=8,cache=none" in name or name.endswith("times=50") and "rounds=4" in name for name in names)
+    assert not any("rounds=8,cache=none" in name or re.match("rounds=4.*times=50", name) for name in names)
     assert len(plan.excluded) == 4
 
 

@@ -1,0 +1,471 @@
+"""Campaigns on doubles: every run exactly once, whatever happens in between."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from enos_crdb import campaign, events, inventory, store
+from enos_crdb.ansible import TaskFailure
+from enos_crdb.campaign import Adaptive, Campaign, Experiment, Factor, Repetitions, execute
+from enos_crdb.campaign.sweeper import Sweeper
+from enos_crdb.cli import campaign as command
+from enos_crdb.cli.commands import cli
+from enos_crdb.config import Configuration
+from enos_crdb.errors import CampaignError, DeploymentError, EnosCrdbError, Interrupted, NetworkError, StateError
+from enos_crdb.model import Event
+from enos_crdb.phases.context import Context
+from enos_crdb.store import Deployment, read_json
+from enos_crdb.testing import FakeProvider, Played, RecordingAnsible, RecordingRunner
+from tests.unit.test_experiment import Hosts, a_report
+
+USERS = "keystone/create-and-list-users"
+FRESH = {"rows": {"user": 1, "role": 3}, "contents": {"user": "a", "role": "b"}, "digest": "fresh"}
+
+
+def tiny(**values: Any) -> Experiment:
+    """Two combinations that share a deployment, two deployments, one run on each: four items."""
+    document: dict[str, Any] = {
+        "experiment": "tiny",
+        "configuration": "local.yaml",
+        "factors": {
+            "cache": Factor(path="openstack.keystone.cache", levels=["memcached", "none"]),
+            "scenarios": Factor(path="bench.scenarios", levels={"users": [USERS]}),
+        },
+        "repetitions": Repetitions(deployments=2, runs=1),
+    }
+    return Experiment(**{**document, **values})
+
+
+@dataclass
+class World:
+    """Hosts that do not exist, and what befalls them."""
+
+    root: Path
+    played: list[tuple[str, str]] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=lambda: dict(FRESH))
+    failures: dict[str, tuple[TaskFailure, ...]] = field(default_factory=dict)
+    befalls: Callable[[World, str, Played], None] = lambda world, deployment, played: None
+    providers: list[FakeProvider] = field(default_factory=list)
+
+    def open(self, deployment: Deployment, configuration: Configuration) -> Context:
+        deployment.add_secrets(inventory.new_secrets())
+        deployment.save(configuration=configuration.model_dump(mode="json"))
+        self.providers.append(FakeProvider(configuration=configuration))
+        hosts = Hosts(a_report())
+        outputs: dict[str, Any] = {"state.yml": {"database-1": {"State": {"msg": self.state}}}}
+
+        def effect(played: Played) -> None:
+            self.played.append((deployment.directory.name, played.playbook))
+            self.befalls(self, deployment.directory.name, played)
+            hosts(played)
+
+        return Context(
+            configuration=configuration,
+            deployment=deployment,
+            provider=self.providers[-1],
+            ansible=RecordingAnsible(effect=effect, outputs=outputs, failures=self.failures),
+            runner=RecordingRunner(),
+            cache=self.root / "cache",
+        )
+
+    def execute(self, experiment: Experiment, *, resume: bool = False) -> Campaign:
+        return execute(experiment, results=self.root / "results", resume=resume, opener=self.open)
+
+    def count(self, playbook: str) -> int:
+        return sum(name == playbook for _, name in self.played)
+
+    @property
+    def released(self) -> int:
+        return sum(provider.calls.count("release") for provider in self.providers)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr("enos_crdb.wheelhouse.ensure", lambda lock, **_: Path("/wheels") / lock.stem)
+    monkeypatch.setattr("enos_crdb.keystone_wheel.ensure", lambda cache, runner: cache / "keystone_crdb.whl")
+    return World(tmp_path)
+
+
+def statuses(done: Campaign) -> list[tuple[int, str, str]]:
+    return [(entry["item"], entry["status"], entry["cause"]) for entry in done.entries]
+
+
+def good(done: Campaign) -> list[tuple[Any, ...]]:
+    """What was measured, in order."""
+    keys = ("item", "combination", "deployment_repetition", "repetition")
+    return [tuple(entry[key] for key in keys) for entry in done.entries if entry["status"] == "ok"]
+
+
+def planned(done: Campaign) -> list[tuple[Any, ...]]:
+    keys = ("item", "combination", "deployment_repetition", "repetition")
+    return [tuple(item[key] for key in keys) for item in done.document["plan"]]
+
+
+def unreachable(host: str) -> TaskFailure:
+    return TaskFailure(host=host, task="Gathering", message="no route", unreachable=True)
+
+
+def test_a_campaign_runs_its_plan_in_order(world: World) -> None:
+    done = world.execute(tiny())
+    assert done.finished
+    assert good(done) == planned(done)
+    assert len(done.entries) == 4
+    assert [entry["start"] for entry in done.entries] == ["fresh", "reset", "fresh", "reset"]
+    assert {entry["state"] for entry in done.entries} == {"fresh"}
+    assert world.released == 2
+    assert len({entry["deployment"] for entry in done.entries}) == 2
+    for entry in done.entries:
+        manifest = read_json(world.root / "results" / entry["deployment"] / "runs" / entry["run"] / "manifest.json")
+        labels = manifest["campaign"]
+        assert labels["campaign"] == done.directory.name
+        assert labels["combination"] == entry["combination"]
+        assert labels["factors"] == entry["factors"]
+        assert (labels["block"], labels["attempt"], manifest["seed"]) == (entry["block"], 1, 1)
+        assert manifest["configuration"]["openstack"]["keystone"]["cache"] == entry["factors"]["cache"]
+
+
+def test_a_journal_is_a_table(world: World) -> None:
+    journal = world.execute(tiny()).journal
+    assert list(journal["status"]) == ["ok"] * 4
+    assert set(journal["factor.cache"]) == {"memcached", "none"}
+    assert (journal["run_s"] >= 0).all()
+
+
+def test_options_are_converged_and_the_database_reset_between_runs_that_share_a_deployment(world: World) -> None:
+    world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
+    names = [name for _, name in world.played]
+    second = names[names.index("alive.yml") + 1 :]
+    assert second[: second.index("state.yml")].count("keystone.yml") == 1
+    assert second.index("keystone.yml") < second.index("reset.yml") < second.index("state.yml")
+
+
+def test_equal_options_need_no_deployment_at_all(world: World) -> None:
+    factors = {"times": Factor(path="bench.times", levels=[40, 50])}
+    world.execute(tiny(factors=factors, repetitions=Repetitions(deployments=1, runs=2)))
+    assert world.count("keystone.yml") == 1
+    assert world.count("state.yml") == 4
+
+
+def test_a_reset_that_is_not_fresh_is_a_cause_and_the_deployment_is_made_anew(world: World) -> None:
+    def dirty(world: World, deployment: str, played: Played) -> None:
+        if played.playbook == "state.yml":
+            once = world.count("state.yml") == 2
+            world.state |= {"rows": {"user": 5 if once else 1, "role": 3}}
+            world.state |= {"contents": {"user": "z" if once else "a", "role": "b"}}
+
+    world.befalls = dirty
+    done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
+    assert statuses(done) == [(1, "ok", ""), (2, "failed", "reset"), (2, "ok", "")]
+    assert "user has 5 rows instead of 1" in done.entries[1]["message"]
+    assert len({entry["deployment"] for entry in done.entries}) == 2
+
+
+def test_a_lost_host_costs_one_attempt_and_the_rest_goes_on(world: World) -> None:
+    def lost(world: World, deployment: str, played: Played) -> None:
+        gone = world.count("bench.yml") == 1 and deployment == world.played[0][0]
+        world.failures.clear()
+        if gone:
+            world.failures |= {name: (unreachable("database-1"),) for name in ("bench.yml", "alive.yml")}
+
+    world.befalls = lost
+    done = world.execute(tiny())
+    assert statuses(done) == [(1, "failed", "hosts"), *((item, "ok", "") for item in (1, 2, 3, 4))]
+    assert "database-1 did not answer after the run" in done.entries[0]["message"]
+    assert done.entries[0]["run"], "what it measured is kept"
+    assert world.released == 3
+
+
+def test_a_combination_that_fails_is_recorded_and_never_stops_the_rest(world: World) -> None:
+    def broken(world: World, deployment: str, played: Played) -> None:
+        world.failures.clear()
+        if played.playbook == "keystone.yml" and broken_one(world, deployment):
+            world.failures["keystone.yml"] = (TaskFailure(host="database-1", task="Configure", message="bad option"),)
+
+    def broken_one(world: World, deployment: str) -> bool:
+        state = read_json(world.root / "results" / deployment / "deployment.json")
+        return bool(state["configuration"]["openstack"]["keystone"]["cache"] == "none")
+
+    world.befalls = broken
+    done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=2)))
+    by_cache = Counter((entry["factors"]["cache"], entry["status"], entry["cause"]) for entry in done.entries)
+    assert by_cache == {
+        ("memcached", "ok", ""): 2,
+        ("none", "failed", "deployment"): 2,  # one retry
+        ("none", "skipped", "deployment"): 1,  # the second run of what could not be deployed
+    }
+    assert done.finished
+    assert "bad option" in next(entry["message"] for entry in done.entries if entry["status"] == "failed")
+    with pytest.raises(CampaignError, match="2 runs are good, 2 failed, 0 are left"):
+        command.conclude(Console(file=io.StringIO()), done, "")
+
+
+def test_a_load_that_fails_is_not_tried_again(world: World) -> None:
+    world.failures["reset.yml"] = ()
+
+    def silent(world: World, deployment: str, played: Played) -> None:
+        if played.playbook == "bench.yml" and world.count("bench.yml") == 1:
+            raise DeploymentError("Rally is gone")
+
+    world.befalls = silent
+    done = world.execute(tiny(retries={"deployment": 0}))
+    assert statuses(done)[0] == (1, "failed", "deployment")
+    assert [item for item, status, _ in statuses(done) if status == "ok"] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(("bad", "retries", "expected"), [(1, 1, "ok"), (2, 1, "refused"), (9, 3, "refused")])
+def test_a_network_that_is_off_is_tried_again_so_often(
+    world: World, monkeypatch: pytest.MonkeyPatch, bad: int, retries: int, expected: str
+) -> None:
+    calls: list[int] = []
+
+    def refuse(network: Any) -> None:
+        calls.append(1)
+        if len(calls) <= bad:
+            raise NetworkError("rally-1 to database-1: 0.2 ms measured, 100.2 ms expected")
+
+    monkeypatch.setattr("enos_crdb.experiment.emulate.refuse", refuse)
+    done = world.execute(tiny(retries={"network": retries}, repetitions=Repetitions(deployments=1, runs=1)))
+    first = [entry for entry in done.entries if entry["item"] == 1]
+    assert len(first) == min(bad, retries) + 1
+    assert first[-1]["status"] == expected
+    assert [entry["attempt"] for entry in first] == list(range(1, len(first) + 1))
+    assert first[0]["cause"] == "network"
+    assert first[0]["run"], "the directory of a refused run is named"
+    assert world.released == 1, "the deployment is not to blame"
+
+
+def test_without_resume_an_unfinished_campaign_is_in_the_way(world: World) -> None:
+    done = world.execute(tiny(budget={"hours": 1e-6}))
+    assert not done.finished
+    assert done.left == 4
+    with pytest.raises(StateError, match=r"is not finished\.\nGo on with it: --resume"):
+        world.execute(tiny())
+    done = world.execute(tiny(), resume=True)  # the budget may change
+    assert good(done) == planned(done)
+    with pytest.raises(StateError, match="there is nothing to resume: tiny-.* is finished"):
+        world.execute(tiny(), resume=True)
+
+
+def test_another_plan_is_not_mixed_into_a_campaign(world: World) -> None:
+    world.execute(tiny(budget={"hours": 1e-6}))
+    with pytest.raises(StateError, match="planned with another `seed`"):
+        world.execute(tiny(seed=2), resume=True)
+    with pytest.raises(StateError, match="planned with another `configuration`"):
+        world.execute(tiny(configuration="local-mariadb.yaml"), resume=True)
+
+
+def test_the_budget_ends_a_campaign_before_a_run_that_would_not_fit(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+
+    def passes(world: World, deployment: str, played: Played) -> None:
+        clock[0] += 45.0 if played.playbook == "bench.yml" else 0.1
+
+    monkeypatch.setattr("enos_crdb.campaign.execution.time.monotonic", lambda: clock[0])
+    world.befalls = passes
+    done = world.execute(tiny(budget={"hours": 120 / 3600}))
+    assert 0 < len(done.entries) < 4
+    assert not done.finished
+    with pytest.raises(CampaignError, match=f"0 failed, {done.left} are left.\nagain") as caught:
+        command.conclude(Console(file=io.StringIO()), done, "again")
+    assert caught.value.exit_code == 9
+    assert world.released == 0 if len(done.entries) < 3 else 1
+    done = world.execute(tiny(), resume=True)
+    assert good(done) == planned(done)
+
+
+def test_ctrl_c_keeps_the_hosts_and_resume_goes_on_with_them(world: World) -> None:
+    def interrupt(world: World, deployment: str, played: Played) -> None:
+        if played.playbook == "bench.yml" and world.count("bench.yml") == 2:
+            raise KeyboardInterrupt
+
+    world.befalls = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.execute(tiny())
+    assert world.released == 0
+    assert [name for _, name in world.played][-1] == "bench-end.yml", "the run under way ended cleanly"
+    done = world.execute(tiny(), resume=True)
+    assert statuses(done) == [(1, "ok", ""), (2, "failed", "interrupted"), *((i, "ok", "") for i in (2, 3, 4))]
+    assert done.entries[1]["run"], "the torn run is named"
+    assert done.entries[1]["deployment"] == done.entries[2]["deployment"]
+    assert done.entries[2]["attempt"] == 2
+    assert done.entries[2]["start"] == "reset"
+
+
+def test_ctrl_c_gives_the_hosts_back_when_the_document_says_so(world: World) -> None:
+    def interrupt(world: World, deployment: str, played: Played) -> None:
+        if world.count("bench.yml") == 2:
+            raise KeyboardInterrupt
+
+    world.befalls = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.execute(tiny(hosts={"on_interrupt": "destroy"}))
+    assert world.released == 1
+    world.befalls = lambda *_: None
+    assert good(world.execute(tiny(), resume=True))
+
+
+def test_hosts_that_were_kept_can_be_given_back(world: World) -> None:
+    def interrupt(world: World, deployment: str, played: Played) -> None:
+        if played.playbook == "bench.yml":
+            raise KeyboardInterrupt
+
+    world.befalls = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.execute(tiny())
+    campaign.destroy(tiny(), results=world.root / "results", opener=world.open)
+    assert world.released == 1
+    world.befalls = lambda *_: None
+    done = world.execute(tiny(), resume=True)
+    assert good(done) == planned(done)
+
+
+def test_a_second_process_is_refused(world: World) -> None:
+    def second(world: World, deployment: str, played: Played) -> None:
+        if played.playbook == "bench.yml" and not seen:
+            seen.append("")
+            with pytest.raises(StateError, match="in use by another enos_crdb"):
+                world.execute(tiny(), resume=True)
+
+    seen: list[str] = []
+    world.befalls = second
+    assert world.execute(tiny()).finished
+
+
+def test_a_torn_line_of_the_journal_is_told_and_made_again(world: World) -> None:
+    done = world.execute(tiny(budget={"hours": 1e-6}))
+    (done.directory / "journal.jsonl").write_text('{"item": 1, "status": "o')
+    told: list[Event] = []
+    with events.listening(told.append):
+        done = world.execute(tiny(), resume=True)
+    assert good(done) == planned(done)
+    assert any(event.kind == "warning" and "journal.jsonl is torn" in event.text for event in told)
+
+
+def test_progress_is_told_for_people_and_programs(world: World) -> None:
+    told: list[Event] = []
+    with events.listening(told.append):
+        world.execute(tiny())
+    items = [event for event in told if event.kind == "item"]
+    assert [event.text.split(":")[0] for event in items] == [f"run {n}/4" for n in (1, 2, 3, 4)]
+    assert "elapsed, about 0:0" in items[0].text
+    assert items[0].data["remaining_s"] > items[-1].data["remaining_s"] > 0
+
+
+@pytest.mark.parametrize(("width", "most", "expected"), [(1e-6, 4, "unstable"), (9.9, 4, "enough")])
+def test_combinations_that_scatter_get_more_runs_up_to_a_limit(
+    world: World, width: float, most: int, expected: str
+) -> None:
+    rule = Adaptive(relative_width=width, most_runs=most, metric="mean")
+    done = world.execute(tiny(adaptive=rule))
+    verdicts = done.document["adaptive"]
+    assert {found["verdict"] for found in verdicts.values()} == {expected}
+    per_combination = Counter(combination for _, combination, _, _ in good(done))
+    assert set(per_combination.values()) == {most if expected == "unstable" else 2}
+    assert good(done) == planned(done)
+    blocks = [item["block"] for item in done.document["plan"]]
+    assert blocks == sorted(blocks)
+
+
+def steps(monkeypatch: pytest.MonkeyPatch, step: Callable[[], None]) -> None:
+    """Have `step` called before and after everything that leaves a trace on the disk."""
+    for owner, name in ((store, "write_json"), (store, "append_json"), (Sweeper, "next"), (Sweeper, "done")):
+        original = getattr(owner, name)
+
+        def around(*arguments: Any, original: Any = original, **named: Any) -> Any:
+            step()
+            result = original(*arguments, **named)
+            step()
+            return result
+
+        monkeypatch.setattr(owner, name, around)
+
+
+def killed(world: World, monkeypatch: pytest.MonkeyPatch, at: int, *, resume: bool) -> bool:
+    """Execute in a child that is killed at its n-th step; whether it was."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            left = [at]
+
+            def step() -> None:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            steps(monkeypatch, step)
+            world.execute(tiny(), resume=resume)
+            status = 0
+        finally:
+            os._exit(status)  # a fork must not return into pytest
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.mark.parametrize("at", range(5, 150, 29))
+def test_kill_between_any_two_steps_and_resume_gives_every_run_exactly_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    assert killed(world, monkeypatch, at, resume=False), "there are more steps than that"
+    results = world.root / "results"
+    begun = list((results / "campaigns").glob("tiny-*/campaign.json"))
+    if begun:
+        killed(world, monkeypatch, at // 2 + 3, resume=True)  # and once more, elsewhere
+    unfinished = any(read_json(path)["finished_at"] is None for path in begun)
+    done = world.execute(tiny(), resume=True) if unfinished else Campaign(begun[0].parent)
+    assert done.finished
+    assert good(done) == planned(done), "in the recorded order, each once"
+    torn = [entry for entry in done.entries if entry["status"] != "ok"]
+    assert {entry["cause"] for entry in torn} <= {"interrupted"}
+    assert len(torn) <= 2
+    runs = {(e["deployment"], e["run"]) for e in done.entries if e["status"] == "ok"}
+    assert len(runs) == 4
+    alive = [path for path in results.glob("tiny-*/deployment.json") if read_json(path)["destroyed_at"] is None]
+    assert all(read_json(path)["resources"] is None for path in alive), "no deployment with hosts is forgotten"
+
+
+def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    cli.main(["--results", str(results), "campaign", "study_2018", "--dry-run"], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert not results.exists()
+    for text in ("factor delay_ms: 0, 50, 150", "30 combinations x 3 deployments x 2 runs = 180 runs", "node-hours"):
+        assert text in said
+    assert "excluded: backend=mariadb,sites=9,delay_ms=50,load=light" in said
+
+
+def test_ctrl_c_on_the_command_line_names_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("enos_crdb.campaign.execute", interrupted)
+    with pytest.raises(Interrupted, match=r"`enos_crdb campaign locality --short --resume` goes on") as caught:
+        cli.main(["--results", str(tmp_path), "campaign", "locality", "--short"], standalone_mode=False)
+    assert caught.value.exit_code == 130
+
+
+def test_options_that_exclude_each_other_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EnosCrdbError, match="choose one of"):
+        cli.main(["--results", str(tmp_path), "campaign", "locality", "--resume", "--dry-run"], standalone_mode=False)
+
+
+def test_execo_says_what_is_done_too(world: World) -> None:
+    done = world.execute(tiny())
+    assert (done.directory / "sweep" / "done").stat().st_size > 0
+    assert "execo_engine" in sys.modules
+    assert json.loads((done.directory / "under-way.json").read_text())["living"] is None
