@@ -298,8 +298,8 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     if not job["cleanup"]:
         switch_cleanup_off()
     uuid = api.task.create(deployment=ENVIRONMENT)["uuid"]
-    began, ended = time.monotonic(), threading.Event()
-    overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid, job["drain_s"], ended))
+    began, ended, cut = time.monotonic(), threading.Event(), threading.Event()
+    overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid, job["drain_s"], ended, cut))
     overdue.daemon = True
     overdue.start()
     refusal = ""
@@ -318,14 +318,16 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
             write(Path(path), text)
     status, message = ("invalid", refusal) if refusal else verdict(api.task.get(task_id=uuid, detailed=True))
     if timed_out:
-        status, message = "timeout", f"stopped after {job['timeout_s']:g} s (scenario_timeout_s). {message}".strip()
+        lost = " Iterations in flight did not end and are not in the samples." if cut.is_set() else ""
+        message = f"stopped after {job['timeout_s']:g} s (scenario_timeout_s).{lost} {message}".strip()
+        status = "timeout"
     return {"status": status, "message": message, "task": uuid}
 
 
-def stop(api: Any, uuid: str, drain_s: float, ended: threading.Event) -> None:
+def stop(api: Any, uuid: str, drain_s: float, ended: threading.Event, cut: threading.Event) -> None:
     """Abort the task: no new iteration starts, and those in flight are given up if they do not end in `drain_s`.
 
-    What had ended is kept either way: it is no longer with the processes that are ended here.
+    What had ended is kept either way: it is no longer with the processes that are ended here. `cut` tells of it.
     """
     from rally import exceptions
 
@@ -339,6 +341,7 @@ def stop(api: Any, uuid: str, drain_s: float, ended: threading.Event) -> None:
             break
     if not ended.wait(drain_s):
         for process in multiprocessing.active_children():
+            cut.set()
             print(f"iterations in flight are given up: process {process.pid}", file=sys.stderr)
             process.terminate()
 
@@ -407,6 +410,21 @@ def start_together(directory: Path) -> Any:
 # --- the open loop -------------------------------------------------------------------------------------------------
 
 
+OPEN_LOOP = {
+    "type": "object",
+    "properties": {
+        "rate_per_s": {"type": "number", "exclusiveMinimum": 0},
+        "times": {"type": "integer", "minimum": 1},
+        "duration_s": {"type": "number", "exclusiveMinimum": 0},
+        "arrivals": {"enum": ["even", "poisson"]},
+        "seed": {"type": "integer"},
+        "concurrency": {"type": "integer", "minimum": 1},
+    },
+    "required": ["rate_per_s", "arrivals", "seed", "concurrency"],
+    "additionalProperties": False,
+}
+
+
 def open_loop(directory: Path, phases: dict[str, float]) -> Any:
     """A Rally runner that starts iterations at intended instants, whatever the answers.
 
@@ -418,19 +436,7 @@ def open_loop(directory: Path, phases: dict[str, float]) -> Any:
 
     @runner.configure(name="open_loop")
     class OpenLoop(runner.ScenarioRunner):  # type: ignore[misc,unused-ignore]
-        CONFIG_SCHEMA = {
-            "type": "object",
-            "properties": {
-                "rate_per_s": {"type": "number", "exclusiveMinimum": 0},
-                "times": {"type": "integer", "minimum": 1},
-                "duration_s": {"type": "number", "exclusiveMinimum": 0},
-                "arrivals": {"enum": ["even", "poisson"]},
-                "seed": {"type": "integer"},
-                "concurrency": {"type": "integer", "minimum": 1},
-            },
-            "required": ["rate_per_s", "arrivals", "seed", "concurrency"],
-            "additionalProperties": False,
-        }
+        CONFIG_SCHEMA = OPEN_LOOP
 
         def _run_scenario(self, cls: Any, method_name: str, context: Any, args: Any) -> None:
             client = directory.parent.name
