@@ -18,6 +18,7 @@ from enos_crdb import errors
 from enos_crdb.config import Configuration
 from enos_crdb.config.base import Section
 from enos_crdb.config.complaints import PATTERNS
+from enos_crdb.sweep import Experiment
 
 NOTICE = "<!-- Written by `invoke docs` from the code; changes made here are lost. -->"
 WORDS = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
@@ -34,6 +35,7 @@ def pages(cli: click.Group) -> dict[str, str]:
     """Every generated page: its path below ``docs/`` and its text."""
     return {
         "reference/configuration.md": configuration_page(),
+        "reference/experiment.md": experiment_page(),
         "reference/commands.md": commands_page(cli),
         "reference/exit-codes.md": exit_codes_page(),
     }
@@ -50,6 +52,18 @@ def configuration_page() -> str:
         "`enos_crdb check --env FILE` checks a file and touches nothing. `enos_crdb schema` prints the JSON Schema,\n"
         "with which an editor completes and checks the file while you type.",
         *_section("", Configuration),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def experiment_page() -> str:
+    """Every key of an experiment, which a campaign executes."""
+    parts = [
+        "# The experiment",
+        NOTICE,
+        "A YAML file, or a Python file with an object `experiment = Experiment(...)` of the same content, for\n"
+        "`enos_crdb campaign`. [How to run a campaign](../how-to/run-a-campaign.md) has an example.",
+        *_section("", Experiment),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -198,7 +212,7 @@ def _default(field: FieldInfo) -> str:
         return "<br>".join(f"`{item}`" for item in value) or "none"
     if isinstance(value, float):
         return f"`{value:g}`"
-    return "none" if value is None or value == {} else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return "none" if value is None or value in ({}, "") else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _tag(section: type[Section]) -> tuple[str, str] | None:

@@ -1,9 +1,11 @@
 """Campaigns: the execution of a whole experiment, that can be interrupted and resumed. From a shell or a notebook.
 
 >>> from pathlib import Path
->>> from enos_crdb.campaign import execute, load_experiment, plan
->>> experiment = load_experiment("latency_impact", short=True)
->>> len(plan(experiment).items)                                             # doctest: +SKIP
+>>> from enos_crdb.campaign import Experiment, Factor, execute, plan
+>>> load = Factor(path="bench.load", levels=["light", "heavy"])
+>>> experiment = Experiment(experiment="load", configuration="local-galera.yaml", factors={"load": load})
+>>> [item.combination for item in plan(experiment).items][:2]
+['load=light', 'load=heavy']
 >>> campaign = execute(experiment, results=Path("results"), resume=False)   # doctest: +SKIP
 >>> campaign.journal[["combination", "status", "run_s"]]                    # doctest: +SKIP
 """

@@ -137,15 +137,7 @@ class Ending(Section):
 
 
 class Experiment(Section):
-    """A study: a configuration, the factors that are varied, and how often each combination is run.
-
-    >>> latency = Experiment(
-    ...     experiment="latency",
-    ...     configuration="local-galera.yaml",
-    ...     factors={"load": Factor(path="bench.load", levels=["light", "heavy"])},
-    ...     repetitions=Repetitions(deployments=1, runs=5),
-    ... )
-    """
+    """A study: a configuration, the factors that are varied, and how often each combination is run."""
 
     experiment: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,37}$")
     """Name: its campaigns are in ``campaigns/<name>-<time>``."""

@@ -254,7 +254,7 @@ def test_without_resume_an_unfinished_campaign_is_in_the_way(world: World) -> No
         world.execute(tiny())
     done = world.execute(tiny(), resume=True)  # the budget may change
     assert good(done) == planned(done)
-    with pytest.raises(StateError, match="there is nothing to resume: tiny-.* is finished"):
+    with pytest.raises(StateError, match=r"there is nothing to resume: tiny-.* is finished"):
         world.execute(tiny(), resume=True)
 
 

@@ -38,7 +38,7 @@ ONLY_BELOW: dict[str, str] = {
     "loading": "errors model stats store traffic backends",
     "report": "__init__ errors model stats store config shipped usage traffic summary loading sweep",
     "bundle": "__init__ errors store loading masking",
-    "reference": "errors config",
+    "reference": "errors config sweep",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""
 
