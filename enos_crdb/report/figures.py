@@ -147,7 +147,11 @@ def matrix(title: str, names: Sequence[str], values: Mapping[tuple[str, str], fl
     known = cells[~numpy.isnan(cells)]
     most = max(float(known.max()) if len(known) else 1.0, 1e-9)
     deepest = max(most * 1.25, LAN_MS)
-    axes.imshow(cells, cmap="Blues", vmin=0, vmax=deepest)
+    edges = numpy.arange(len(names) + 1) - 0.5
+    # Cells as shapes: an image would be a picture inside the picture, with bytes that depend on the library.
+    axes.pcolormesh(edges, edges, cells, cmap="Blues", vmin=0, vmax=deepest, edgecolors="white", linewidth=1)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
     letters = 9 if len(names) <= 5 else 7
     for row in range(len(names)):
         for column in range(len(names)):

@@ -143,7 +143,7 @@ class Material:
     left: tuple[Left, ...] = ()
     campaign: Mapping[str, Any] = field(default_factory=dict)
     journal: tuple[Mapping[str, Any], ...] = ()
-    torn_lines: int = 0
+    torn_journal: bool = False
 
     @property
     def runs(self) -> tuple[Measured, ...]:
@@ -190,7 +190,7 @@ def collect(sources: Sequence[Path]) -> Material:
         left=tuple(left.values()),
         campaign=document,
         journal=campaign.journal if campaign else (),
-        torn_lines=len(campaign.torn) if campaign else 0,
+        torn_journal=bool(campaign and campaign.torn),
     )
 
 

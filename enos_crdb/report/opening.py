@@ -41,8 +41,8 @@ def _incomplete(material: Material) -> Notes:
     if material.campaign and not material.campaign.get("finished_at"):
         planned, ended = len(material.campaign.get("plan") or ()), len({line.get("item") for line in material.journal})
         lines.append(f"the campaign is not finished: {ended} of {planned} items ended.")
-    if material.torn_lines:
-        lines.append(f"{material.torn_lines} lines of the campaign's journal could not be read.")
+    if material.torn_journal:
+        lines.append("the last line of the campaign's journal is torn: an attempt is missing from its order.")
     lines += [f"{run.name}: {run.summary.failure}" for run in material.runs if run.summary.failure]
     return Notes(kind="refused", title="Left out, or not complete", lines=tuple(lines))
 

@@ -45,7 +45,7 @@ class Table:
         return [[_shown(column, row) for column in self.columns] for row in self.rows]
 
     def csv(self) -> str:
-        """The rows as numbers: six significant digits, a header, one line per row."""
+        """The rows as numbers: nine significant digits, a header, one line per row."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         keys = [key for column in self.columns for key in column.keys]
@@ -116,7 +116,7 @@ def plain(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def number(value: float) -> str:
