@@ -110,7 +110,8 @@ def execute(experiment: Experiment, *, results: Path, resume: bool = False, open
     ``opener`` opens a deployment; a test gives one that returns doubles.
 
     Raises `ConfigurationError` before anything is touched, `StateError` when a campaign of the same experiment is in
-    the way, and `KeyboardInterrupt` after putting things away.
+    the way, and `KeyboardInterrupt` after putting things away,
+    and `PrerequisiteError` when this machine lacks what every run needs.
     """
     from enos_crdb.campaign import record
     from enos_crdb.campaign.execution import Execution
@@ -121,6 +122,8 @@ def execute(experiment: Experiment, *, results: Path, resume: bool = False, open
     planned = plan(experiment)
     kept = record.resume(results, planned) if resume else record.begin(results, planned)
     with kept.locked():
+        if resume:
+            kept.resumed()
         Execution(kept, Hosts(kept, Store(results), opener or open_for_deploy)).run()
     return Campaign(kept.directory)
 

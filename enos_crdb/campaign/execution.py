@@ -61,28 +61,26 @@ class Execution:
         )
 
     def run(self) -> bool:
-        """Execute what is left; returns whether everything was. After Ctrl-C things are put away, then it is raised."""
+        """Execute what is left; returns whether everything was. After Ctrl-C things are put away.
+
+        Raises `KeyboardInterrupt` then, and `PrerequisiteError` when this machine can run nothing of it.
+        """
         try:
             self._mark_torn()
             complete = self._all()
-        except KeyboardInterrupt:
+            wish = self.experiment.hosts.at_end if complete else self.experiment.hosts.on_interrupt
+            if wish == "destroy":
+                self.hosts.discard()
+        except (KeyboardInterrupt, PrerequisiteError):
             self._mark_torn()
-            self._leave()
+            if self.experiment.hosts.on_interrupt == "destroy":
+                self.hosts.discard()
             raise
-        if not complete:
-            self._leave()
-            return False
-        if self.experiment.hosts.at_end == "destroy":
-            self.hosts.discard()
-        self.hosts.close()
-        self.record.finish()
-        return True
-
-    def _leave(self) -> None:
-        """Before everything was run."""
-        if self.experiment.hosts.on_interrupt == "destroy":
-            self.hosts.discard()
-        self.hosts.close()
+        finally:
+            self.hosts.close()
+        if complete:
+            self.record.finish()
+        return complete
 
     def _all(self) -> bool:
         while True:
@@ -145,13 +143,12 @@ class Execution:
 
     def _hopeless(self, item: Item) -> str:
         """Why it is not tried: the same combination could not be deployed in the same repetition of deployments."""
-        for entry in self.record.entries:
-            same = (entry["combination"], entry["deployment_repetition"]) == (
-                item.combination,
-                item.deployment_repetition,
-            )
-            if same and entry["cause"] == "deployment" and entry["status"] == "failed" and entry["item"] != item.number:
-                return f"the combination could not be deployed: see item {entry['item']}"
+        place = (item.combination, item.deployment_repetition)
+        last = {entry["item"]: entry for entry in self.record.entries}
+        for number, entry in last.items():
+            same = (entry["combination"], entry["deployment_repetition"]) == place and number != item.number
+            if same and (entry["status"], entry["cause"]) == ("failed", "deployment"):
+                return f"the combination could not be deployed: see item {number}"
         return ""
 
     def _attempt(self, item: Item, combination: Combination, attempt: int) -> Ended:
@@ -170,11 +167,14 @@ class Execution:
         except NetworkError as error:
             ended = Ended(status="refused", cause="network", message=str(error), ready=ready)
         except (ProviderError, PrerequisiteError) as error:
+            if isinstance(error, PrerequisiteError) and not any(e["status"] == "ok" for e in self.record.entries):
+                raise  # this machine can run none of them: nobody wants to read that of each
             ended = Ended(status="failed", cause="hosts", message=str(error), ready=ready)
         except DeploymentError as error:
             ended = Ended(status="failed", cause=self._blame(), message=str(error), ready=ready)
         except (BenchError, CommandError, ConfigurationError, StateError) as error:
-            ended = Ended(status="failed", cause="load", message=str(error), ready=ready)
+            cause = "load" if ready else self.hosts.stage
+            ended = Ended(status="failed", cause=cause, message=str(error), ready=ready)
         return _with_run(ended, before, time.monotonic() - started)
 
     def _judge(self, ended: Ended, directory: Path) -> Ended:

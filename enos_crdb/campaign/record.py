@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from enos_crdb import events, provenance, store
@@ -118,6 +119,11 @@ class Record:
         """Keep what was found about the number of runs of each combination."""
         self._change(adaptive=dict(verdicts))
 
+    def resumed(self) -> None:
+        """Keep when, and with which code, it was gone on with."""
+        said = {"at": store.now(), "provenance": provenance.describe(SubprocessRunner())}
+        self._change(resumed=[*self.document.get("resumed", []), said])
+
     def finish(self) -> None:
         self._change(finished_at=store.now())
 
@@ -144,6 +150,8 @@ def begin(results: Path, plan: Plan) -> Record:
             f"{unfinished[-1]}."
         )
     directory = results / CAMPAIGNS / f"{plan.experiment.experiment}-{store.stamp()}"
+    while directory.exists():
+        directory = directory.with_name(f"{plan.experiment.experiment}-{store.stamp()}-{token_hex(2)}")
     directory.mkdir(parents=True, mode=0o700)
     expected = estimate(plan)
     document = {

@@ -32,7 +32,7 @@ class Plan:
 
     def document(self) -> dict[str, Any]:
         """The experiment as plain values, as it is stored and as it can be read again."""
-        return self.experiment.model_dump(mode="json", exclude_unset=True)
+        return self.experiment.model_dump(mode="json")
 
 
 def plan(experiment: Experiment) -> Plan:

@@ -23,7 +23,15 @@ from enos_crdb.campaign.sweeper import Sweeper
 from enos_crdb.cli import campaign as command
 from enos_crdb.cli.commands import cli
 from enos_crdb.config import Configuration
-from enos_crdb.errors import CampaignError, DeploymentError, EnosCrdbError, Interrupted, NetworkError, StateError
+from enos_crdb.errors import (
+    CampaignError,
+    DeploymentError,
+    EnosCrdbError,
+    Interrupted,
+    NetworkError,
+    PrerequisiteError,
+    StateError,
+)
 from enos_crdb.model import Event
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Deployment, read_json
@@ -469,3 +477,29 @@ def test_execo_says_what_is_done_too(world: World) -> None:
     assert (done.directory / "sweep" / "done").stat().st_size > 0
     assert "execo_engine" in sys.modules
     assert json.loads((done.directory / "under-way.json").read_text())["living"] is None
+
+
+def test_a_machine_that_can_run_nothing_is_told_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(self: FakeProvider, layers: Any) -> Any:
+        raise PrerequisiteError("containers need root")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeProvider, "acquire", lacking)
+        with pytest.raises(PrerequisiteError, match="containers need root"):
+            world.execute(tiny())
+    done = world.execute(tiny(), resume=True)
+    assert statuses(done)[0] == (1, "failed", "interrupted")
+    assert good(done) == planned(done)
+    assert len(done.document["resumed"]) == 1
+
+
+def test_a_deployment_that_succeeds_at_the_second_attempt_costs_no_later_run(world: World) -> None:
+    def broken(world: World, deployment: str, played: Played) -> None:
+        world.failures.clear()
+        if played.playbook == "keystone.yml" and world.count("keystone.yml") == 1:
+            world.failures["keystone.yml"] = (TaskFailure(host="database-1", task="Configure", message="timeout"),)
+
+    world.befalls = broken
+    done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=2)))
+    assert statuses(done)[0] == (1, "failed", "deployment")
+    assert good(done) == planned(done)

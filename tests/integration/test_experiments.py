@@ -1,0 +1,36 @@
+"""The short variants of the experiments that are shipped, on real hosts.
+
+All of them are planned and validated in tests/unit/test_sweep.py. Here those in `ALWAYS` are executed, which together
+use every kind of factor; the others with ENOS_CRDB_EXPERIMENTS=all, or by name: ENOS_CRDB_EXPERIMENTS=locality.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from enos_crdb import loading
+from enos_crdb.campaign import Campaign, load_experiment, plan, shipped_experiments
+from tests.integration.engine import Engine
+
+pytestmark = pytest.mark.nspawn
+
+ALWAYS = ("cache_and_hash", "latency_impact", "read_write_ratio")
+"""One deployment of two hosts each: options that are converged, an emulated network, scenarios."""
+WANTED = os.environ.get("ENOS_CRDB_EXPERIMENTS", ",".join(ALWAYS)).split(",")
+
+
+@pytest.mark.parametrize("name", shipped_experiments())
+def test_the_short_variant_of_an_experiment_runs(engine: Engine, name: str) -> None:
+    if name not in WANTED and WANTED != ["all"]:
+        pytest.skip(f"ENOS_CRDB_EXPERIMENTS does not name it: {','.join(WANTED)}")
+    engine.run("campaign", name, "--short", timeout_s=600)
+    (directory,) = (engine.results / "campaigns").iterdir()
+    done = Campaign(directory)
+    assert done.finished
+    assert {entry["status"] for entry in done.entries} == {"ok"}
+    planned = plan(load_experiment(name, short=True))
+    table = loading.load(directory)
+    assert set(table["combination"]) == {combination.name for combination in planned.combinations}
+    assert (table[table["metric"] == "iteration"].groupby("run", observed=True).size() >= 10).all()
