@@ -26,6 +26,7 @@ from enos_crdb.sweep import (
     Ending,
     Experiment,
     Factor,
+    Observed,
     Plan,
     Repetitions,
     Retries,
@@ -46,6 +47,7 @@ __all__ = [
     "Ending",
     "Experiment",
     "Factor",
+    "Observed",
     "Plan",
     "Repetitions",
     "Retries",
@@ -53,6 +55,7 @@ __all__ = [
     "estimate",
     "execute",
     "load_experiment",
+    "observed",
     "plan",
     "shipped_experiments",
 ]
@@ -100,6 +103,18 @@ class Campaign:
         """Items of the plan that are not in the journal."""
         known = {entry["item"] for entry in self.entries if entry["cause"] != "interrupted"}
         return sum(item["item"] not in known for item in self.document["plan"])
+
+
+def observed(experiment: Experiment, *, results: Path) -> Observed | None:
+    """What runs and deployments took in the newest campaign of an experiment; None when there was none.
+
+    For `estimate`, which otherwise rests on constants.
+    """
+    from enos_crdb.campaign import record
+
+    found = [path for done in (True, False) for path in record.find(results, experiment.experiment, finished=done)]
+    entries = Campaign(max(found, key=lambda path: path.name)).entries if found else []
+    return record.observed(entries) if entries else None
 
 
 def execute(experiment: Experiment, *, results: Path, resume: bool = False, opener: Opener | None = None) -> Campaign:

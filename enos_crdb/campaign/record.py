@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,11 +133,19 @@ class Record:
 
     def observed(self) -> Observed:
         """What runs and deployments took so far, in seconds."""
-        runs: dict[str, list[float]] = {}
-        for entry in self.entries:
-            if entry["status"] == "ok":
-                runs.setdefault(entry["combination"], []).append(entry["run_s"])
-        return Observed(runs=runs, deployments=[e["deploy_s"] for e in self.entries if e.get("deploy_s")])
+        return observed(self.entries)
+
+
+def observed(entries: Iterable[Mapping[str, Any]]) -> Observed:
+    """What the runs and deployments of a journal took, in seconds."""
+    runs: dict[str, list[float]] = {}
+    deployments = []
+    for entry in entries:
+        if entry["status"] == "ok":
+            runs.setdefault(entry["combination"], []).append(entry["run_s"])
+        if entry.get("deploy_s"):
+            deployments.append(entry["deploy_s"])
+    return Observed(runs=runs, deployments=deployments)
 
 
 def begin(results: Path, plan: Plan) -> Record:

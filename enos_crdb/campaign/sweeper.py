@@ -42,11 +42,10 @@ class Sweeper:
 
 def _param_sweeper(directory: Path, numbers: list[int]) -> Any:
     # execo takes the wake-up descriptor of signals when it is imported, for processes that we never start with it;
-    # a notebook's event loop needs its own back.
+    # whoever had it before (a notebook's event loop) needs it back.
     before = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(before)
-    from execo_engine.sweep import ParamSweeper
-
-    if before != -1:
+    try:
+        from execo_engine.sweep import ParamSweeper
+    finally:
         signal.set_wakeup_fd(before)
     return ParamSweeper(str(directory), sweeps=numbers, name=directory.parent.name)

@@ -33,14 +33,14 @@ SHOWN = 60
 @click.pass_obj
 def campaign(session: Session, /, experiment: str, overrides: tuple[str, ...], **flags: Any) -> None:
     """Run every combination of an experiment: a .yaml or .py file, or the name of one that is shipped."""
-    from enos_crdb.campaign import destroy, execute, load_experiment, plan
+    from enos_crdb.campaign import destroy, execute, load_experiment, observed, plan
 
     chosen = [name for name in ("resume", "dry_run", "destroy") if flags[name]]
     if len(chosen) > 1:
         raise ConfigurationError("choose one of --resume, --dry-run and --destroy.")
     wanted = load_experiment(experiment, overrides, short=flags["short"])
     if flags["dry_run"]:
-        show(session.console, plan(wanted))
+        show(session.console, plan(wanted), observed(wanted, results=session.results))
         return
     again = f"`enos_crdb campaign {experiment}{' --short' if flags['short'] else ''} --resume` goes on."
     try:
@@ -74,7 +74,7 @@ def conclude(console: Console, done: Any, again: str) -> None:
     raise CampaignError("\n".join(lines))
 
 
-def show(console: Console, planned: Any) -> None:
+def show(console: Console, planned: Any, earlier: Any) -> None:
     """Factors, combinations, exclusions, order, expected duration and node-hours."""
     from enos_crdb.campaign import estimate
     from enos_crdb.campaign.execution import clock
@@ -95,10 +95,11 @@ def show(console: Console, planned: Any) -> None:
         soft_wrap=True,
     )
     _order(console, planned)
-    expected = estimate(planned)
+    expected = estimate(planned, earlier)
+    source = "as the last campaign of it took" if earlier else "by constants of local hosts; a campaign corrects them"
     console.print(
         f"expected: {clock(expected.seconds)} (hours:minutes:seconds), {expected.deployments} deployments, "
-        f"{expected.node_hours:.2f} node-hours (constants of local hosts; a campaign corrects them as it goes)",
+        f"{expected.node_hours:.2f} node-hours ({source})",
         soft_wrap=True,
     )
     if experiment.adaptive:

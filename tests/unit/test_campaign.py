@@ -503,3 +503,14 @@ def test_a_deployment_that_succeeds_at_the_second_attempt_costs_no_later_run(wor
     done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=2)))
     assert statuses(done)[0] == (1, "failed", "deployment")
     assert good(done) == planned(done)
+
+
+def test_a_plan_is_estimated_from_the_campaign_before(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert campaign.observed(tiny(), results=world.root / "results") is None
+    world.execute(tiny())
+    found = campaign.observed(tiny(), results=world.root / "results")
+    assert found is not None
+    assert {len(durations) for durations in found.runs.values()} == {2}
+    assert len(found.deployments) == 2
+    expected = campaign.estimate(campaign.plan(tiny()), found)
+    assert expected.seconds < campaign.estimate(campaign.plan(tiny())).seconds
