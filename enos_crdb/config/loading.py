@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -160,7 +161,9 @@ def assign(document: dict[str, Any], dotted: str, value: Any, places: dict[str, 
     """
     path = split(dotted)
     target: Any = document
-    for part in path[:-1]:
+    for part, following in itertools.pairwise(path):
+        if isinstance(target, dict) and target.get(part) is None and following.isdigit():
+            raise ConfigurationError(f"{by}: there is no list '{part}' yet that could have an entry {following}.")
         target = _descend(target, part, by)
     if isinstance(target, list):
         target[_index(target, path[-1], by)] = value
