@@ -19,7 +19,7 @@ class Constant(Section):
 
 
 class ConstantForDuration(Section):
-    """Closed loop for a duration. Rally does not back off: use this or ``rps`` when things may fail."""
+    """Closed loop for a duration. Rally does not back off: use this or an open loop when things may fail."""
 
     type: Literal["constant_for_duration"]
     duration_s: float = Field(gt=0)
