@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enos_crdb.errors import StateError
 from enos_crdb.loading import stand_in
@@ -13,6 +13,9 @@ from enos_crdb.store import read_json
 from enos_crdb.summary.doubts import doubts, throttled_soon
 from enos_crdb.summary.facts import facts, labels
 from enos_crdb.summary.rows import Row, read_rows, status
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,8 @@ class Summary:
     failure: str
 
 
-def summarise(directory: Path) -> Summary:
-    """Read a run's directory.
+def summarise(directory: Path, samples: pandas.DataFrame | None = None) -> Summary:
+    """Read a run's directory; `samples` are its samples, if they were read already.
 
     Raises `StateError` when it is not one, is torn, or was made with something else than the database it is named for.
     """
@@ -36,7 +39,7 @@ def summarise(directory: Path) -> Summary:
     try:
         _refuse_stand_in(directory, manifest)
         _refuse_another_network(directory, manifest)
-        rows = tuple(read_rows(directory, manifest))
+        rows = tuple(read_rows(directory, manifest, samples))
         return Summary(
             run=manifest["run"],
             facts=facts(directory, manifest),

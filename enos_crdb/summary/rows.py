@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enos_crdb import stats, traffic, usage
 from enos_crdb.model import RESPONSE, slug
 from enos_crdb.stats import ITERATION, Statistics
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +33,10 @@ class Row:
     """The scenario's pace (see `rally.Pace`), empty in runs of 0.1.0."""
 
 
-def read_rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:
+def read_rows(directory: Path, manifest: Mapping[str, Any], samples: pandas.DataFrame | None = None) -> Iterator[Row]:
     """Every metric of every scenario of a run, whole iterations before their actions."""
-    samples = directory / "samples.csv"
-    if not samples.exists():
+    path = directory / "samples.csv"
+    if samples is None and not path.exists():
         return
     hosts = _usage(directory, manifest)
     scenarios = {scenario["name"]: scenario for scenario in manifest["scenarios"]}
@@ -41,7 +44,7 @@ def read_rows(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Row]:
     sent = {
         name: traffic.read(directory, keystones, slug(scenario["index"], name)) for name, scenario in scenarios.items()
     }
-    table = stats.read(samples)
+    table = stats.read(path) if samples is None else samples
     started = table.loc[table["metric"] == ITERATION, "scenario"].value_counts()
     for found in stats.statistics(table, list(scenarios)):
         scenario = scenarios[found.scenario]
