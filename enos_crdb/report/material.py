@@ -206,7 +206,7 @@ def _nothing(left: Sequence[Left]) -> str:
 
 def _measured(run: loading.StoredRun) -> Measured:
     table = _samples(run)
-    summary = summarise(run.directory)
+    summary = summarise(run.directory, table)
     return Measured(
         stored=run,
         summary=summary,

@@ -31,12 +31,14 @@ def file_name(*words: str) -> str:
     return "-".join(part for part in kept.split("-") if part)
 
 
+UNITS = (
+    "durations in milliseconds; ok/s is successful iterations per second; SQL round trips and replays per iteration, "
+    "preparation included; Rally CPU is the share of the processors it could use."
+)
+
+
 def results(material: Material, found: Sequence[Numbers]) -> Section:
-    """A table per scenario, a line per combination."""
-    tables = [
-        _table(scenario, [one for one in found if one.scenario == scenario], material)
-        for scenario in material.scenarios
-    ]
+    """A table per scenario with a line per combination; one table of all scenarios when there is one combination."""
     lead: tuple[str, ...] = (
         "Durations are of successful iterations in the steady window; failed ones are counted beside them. "
         "In brackets: the interval in which the value lies with 95 % confidence, over the runs and their iterations. "
@@ -48,30 +50,48 @@ def results(material: Material, found: Sequence[Numbers]) -> Section:
             "Open loop: durations count from when an iteration was meant to start, so that waiting behind slow ones is "
             "in them.",
         )
+    if material.several:
+        tables = [
+            _table(f"{short(scenario)}: {UNITS}", found, ("results", short(scenario)), _by_combination(found, scenario))
+            for scenario in material.scenarios
+        ]
+    else:
+        tables = [_table(UNITS[0].upper() + UNITS[1:], found, ("results",), found)]
     return Section(anchor="results", title="Results", lead=lead, parts=tuple(tables))
 
 
-def _table(scenario: str, found: Sequence[Numbers], material: Material) -> Table:
-    columns: list[Column] = [parts.text("combination" if material.several else "backend", "combination")]
-    columns += [parts.count("runs", "runs"), parts.count("iterations", "iterations"), parts.count("failed", "failed")]
+def _by_combination(found: Sequence[Numbers], scenario: str) -> Sequence[Numbers]:
+    return [one for one in found if one.scenario == scenario]
+
+
+def _table(caption: str, found: Sequence[Numbers], name: Sequence[str], shown: Sequence[Numbers]) -> Table:
+    """The same columns in every table of a page: those that `found` has values for."""
+    columns: list[Column] = [
+        parts.text("scenario", "scenario") if len(name) == 1 else parts.text("combination", "combination"),
+        parts.count("runs", "runs"),
+        parts.count("iterations", "iterations"),
+        parts.count("failed", "failed"),
+    ]
     columns += [parts.estimated(f"{name} (ms)", f"{name}_ms") for name in ("mean", "p50", "p95", "p99")]
     columns += [parts.measure("ok/s", "throughput_per_s")]
     if any(not math.isnan(one.round_trips) for one in found):
         columns += [parts.measure("SQL round trips", "sql_round_trips"), parts.measure("replays", "sql_replays")]
+    if any(one.gave_up for one in found):
+        columns.append(parts.count("given up", "sql_gave_up"))
     columns += [parts.measure("Rally CPU (%)", "rally_cpu_percent")]
     if any(one.statuses for one in found):
         columns.append(parts.text("could not run", "statuses"))
     return Table(
-        name=file_name("results", short(scenario)),
-        caption=f"{short(scenario)}: durations in milliseconds; ok/s is successful iterations per second; SQL round "
-        "trips and replays per iteration, preparation included; Rally CPU is the share of its host's processors.",
+        name=file_name(*name),
+        caption=caption,
         columns=tuple(columns),
-        rows=tuple(_row(one) for one in found),
+        rows=tuple(_row(one) for one in shown),
     )
 
 
 def _row(one: Numbers) -> dict[str, Any]:
     row: dict[str, Any] = {
+        "scenario": short(one.scenario),
         "combination": one.combination.label,
         "runs": one.runs,
         "iterations": one.n,
@@ -79,6 +99,7 @@ def _row(one: Numbers) -> dict[str, Any]:
         "throughput_per_s": one.throughput,
         "sql_round_trips": one.round_trips,
         "sql_replays": one.replays,
+        "sql_gave_up": one.gave_up,
         "rally_cpu_percent": 100 * one.client_cpu,
         "statuses": ", ".join(one.statuses),
     }

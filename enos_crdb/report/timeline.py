@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from enos_crdb.summary import headlines
 if TYPE_CHECKING:
     import numpy
 
-RUNS = 12
+RUNS = 8
 """Most time lines on a page: the first run of each combination, then the second ones, and so on."""
 EVERY_S = 2.0
 """The sampler looks once a second; a share of two seconds jumps less."""
@@ -139,28 +139,36 @@ CHOSEN: Mapping[str, tuple[str, ...]] = {
 
 
 def counters(material: Material) -> Section:
-    """What the databases counted, per iteration."""
-    rows = [
-        row
-        for index, scenario in enumerate(material.scenarios, 1)
-        for one in material.combinations
-        for row in _counted(index, scenario, one)
-    ]
+    """What the databases counted: a table per backend, a line per scenario and combination."""
+    tables = []
+    for backend in dict.fromkeys(one.backend for one in material.combinations):
+        rows = [
+            row
+            for scenario in material.scenarios
+            for one in material.combinations
+            if one.backend == backend
+            for row in _counted(scenario, one)
+        ]
+        if rows:
+            tables.append(_counter_table(backend, rows, material.several))
+    return Section(anchor="counters", title="Database counters", parts=tuple(tables))
+
+
+def _counter_table(backend: str, rows: Sequence[Mapping[str, Any]], several: bool) -> Table:
     columns = [parts.text("scenario", "scenario")]
-    columns += [parts.text("combination", "combination")] if material.several else []
-    columns += [parts.text("counter", "counter"), parts.count("total", "total")]
-    columns += [parts.measure("per iteration", "per_iteration")]
-    table = Table(
-        name="database-counters",
-        caption="The database's own counters: growth from before to after the load, all its hosts and runs together; "
-        "and divided by the number of iterations, preparation included.",
-        columns=tuple(columns),
+    columns += [parts.text("combination", "combination")] if several else []
+    columns += [parts.count("iterations", "iterations")]
+    names = [name for name in CHOSEN[backend] if any(name in row for row in rows)]
+    return Table(
+        name=file_name("counters", backend),
+        caption=f"{backend}'s own counters: growth from before to after the load per iteration, all its hosts and runs "
+        "together, preparation included. All counters are in the raw data.",
+        columns=(*columns, *(parts.measure(name, name) for name in names)),
         rows=tuple(rows),
     )
-    return Section(anchor="counters", title="Database counters", parts=(table,) if rows else ())
 
 
-def _counted(index: int, scenario: str, combination: Combination) -> Iterator[Mapping[str, Any]]:
+def _counted(scenario: str, combination: Combination) -> Iterator[Mapping[str, Any]]:
     total: dict[str, float] = {}
     made = 0
     for run in combination.having(scenario):
@@ -169,15 +177,14 @@ def _counted(index: int, scenario: str, combination: Combination) -> Iterator[Ma
             made += len(run.rows(scenario))
         for name, value in grown.items():
             total[name] = total.get(name, 0) + value
-    for name in CHOSEN.get(combination.backend, ()):
-        if name in total:
-            yield {
-                "scenario": short(scenario),
-                "combination": combination.label,
-                "counter": name,
-                "total": round(total[name]),
-                "per_iteration": total[name] / made if made else float("nan"),
-            }
+    wanted = [name for name in CHOSEN.get(combination.backend, ()) if name in total]
+    if wanted and made:
+        yield {
+            "scenario": short(scenario),
+            "combination": combination.label,
+            "iterations": made,
+            **{name: total[name] / made for name in wanted},
+        }
 
 
 def _grown(run: Measured, scenario: str) -> dict[str, float]:
