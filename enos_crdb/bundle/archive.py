@@ -65,12 +65,17 @@ def _write(contents: Contents, stream: IO[bytes]) -> tuple[list[str], int]:
     ):
         for name in sorted([*contents.files, *added]):
             content = added[name] if name in added else contents.files[name].read_bytes()
-            clean = masked(content, contents.secrets)
-            changed += [name] * (clean != content)
-            sums.append(f"{hashlib.sha256(clean).hexdigest()}  {name}\n")
-            _add(archive, f"{top}/{name}", clean)
+            kept = _cleaned(content, contents.secrets)
+            changed += [name] * (kept != content)
+            sums.append(f"{hashlib.sha256(kept).hexdigest()}  {name}\n")
+            _add(archive, f"{top}/{name}", kept)
         _add(archive, f"{top}/{SUMS}", "".join(sums).encode())
     return changed, len(sums) + 1
+
+
+def _cleaned(content: bytes, secrets: Sequence[str]) -> bytes:
+    """What is packed of a file."""
+    return masked(content, secrets)
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -199,6 +199,8 @@ def _stored(directory: Path, verdicts: dict[Path, dict[tuple[str, str], str]]) -
     lacking = [key for key in NEEDED if key not in manifest] if isinstance(manifest, dict) else list(NEEDED)
     if lacking:
         raise StateError(f"its manifest lacks {', '.join(lacking)}: it is foreign, or was changed by hand")
+    if not all(isinstance(manifest[key], list) for key in ("hosts", "scenarios")):
+        raise StateError("its manifest is not that of a run: hosts and scenarios are lists")
     try:
         _refuse(directory, manifest, verdicts)
     except (KeyError, TypeError, AttributeError) as error:

@@ -20,9 +20,9 @@ def load(path: Path | str) -> pandas.DataFrame:
     """All samples below `path` as one table.
 
     Columns are the fields of `Sample`, then ``deployment``, ``backend``, ``combination``, ``repetition``, ``block`` and
-    ``factor.<name>`` for each factor. Outside a campaign the combination is the deployment, and repetitions are counted
-    in it. Text columns are categories. What was left out is warned of, and listed in
-    ``.attrs["skipped"]``. Raises `StateError` when no run can be read.
+    ``factor.<name>`` for each factor (numbers when all its levels are). Outside a campaign the combination is the
+    deployment, and repetitions are counted in it. Text columns are categories. What was left out is warned of, and
+    listed in ``.attrs["skipped"]``. Raises `StateError` when no run can be read.
     """
     import pandas
 
@@ -37,7 +37,7 @@ def load(path: Path | str) -> pandas.DataFrame:
             skipped.append(Skipped(directory=run.directory, reason=" ".join(str(error).split())))
     if not tables:
         raise StateError(f"no run in {path} can be read:\n" + "\n".join(f"  {one}" for one in skipped))
-    table = pandas.concat(_alike(tables), ignore_index=True)
+    table = _numbers(pandas.concat(_alike(tables), ignore_index=True), found.runs, factors)
     table.attrs["skipped"] = [str(one) for one in skipped]
     if skipped:
         warnings.warn(f"{len(skipped)} runs left out: {'; '.join(table.attrs['skipped'])}", stacklevel=2)
@@ -57,6 +57,17 @@ def _labelled(run: StoredRun, factors: Sequence[str], repetition: int) -> pandas
     }
     numbers = {"repetition": run.labels.get("repetition", repetition), "block": run.labels.get("block", 1)}
     return table.assign(**columns, **numbers)[[*stats.COLUMNS, *texts, *numbers, *levels]]
+
+
+def _numbers(table: pandas.DataFrame, runs: Sequence[StoredRun], factors: Sequence[str]) -> pandas.DataFrame:
+    """Factors whose levels are numbers as numbers, so that they can be compared and drawn."""
+    for name in factors:
+        levels = {str(run.factors[name]): run.factors[name] for run in runs if name in run.factors}
+        if all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels.values()):
+            table[f"factor.{name}"] = table[f"factor.{name}"].astype(object).map(levels).astype(float)
+            if table[f"factor.{name}"].notna().all() and all(isinstance(level, int) for level in levels.values()):
+                table[f"factor.{name}"] = table[f"factor.{name}"].astype(int)
+    return table
 
 
 def _alike(tables: Sequence[pandas.DataFrame]) -> list[pandas.DataFrame]:

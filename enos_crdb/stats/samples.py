@@ -60,7 +60,8 @@ def read(path: Path) -> pandas.DataFrame:
     if "window" not in table:  # written before there was a warm-up
         table = table.assign(window=pandas.Categorical([STEADY] * len(table)), intended_at=float("nan"))
     lacking = [column for column in COLUMNS if column not in table]
-    if lacking or not set(table["outcome"].cat.categories) <= {"ok", "failed"}:
+    whole = not lacking and not table[list(TEXT)].isna().any(axis=None)  # no cell of ours is missing, only empty
+    if not whole or not set(table["outcome"].cat.categories) <= {"ok", "failed"}:
         what = f"no column {', '.join(lacking)}" if lacking else "a row ends early, or is not ours"
         raise StateError(f"{path} is torn, or not what a run writes: {what}.")
     return table
