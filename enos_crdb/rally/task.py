@@ -11,7 +11,7 @@ from enos_crdb.config.scenarios import SCENARIOS, Scenario
 from enos_crdb.model import Host, Resources, slug
 
 START_LEAD_S = 3.0
-"""From the moment the last client is ready to the common start: long enough to tell all rally hosts."""
+"""From the word to the common start of several clients: long enough to tell all rally hosts."""
 SETUP_S = 600.0
 """Longest time a client may take before its load: imports, Rally's checks, making the users."""
 
@@ -47,11 +47,12 @@ def _client(rally: Host, keystone: Host, port: int) -> Client:
     )
 
 
-def rally_task(scenario: Scenario, bench: Bench, *, together: bool) -> dict[str, Any]:
-    """The Rally task (version 2) of one scenario. ``together``: wait, before the load, for the common start."""
-    contexts: dict[str, Any] = {"users": {"tenants": bench.projects, "users_per_tenant": bench.users_per_project}}
-    if together:
-        contexts["start_together"] = {"longest_wait_s": SETUP_S}
+def rally_task(scenario: Scenario, bench: Bench) -> dict[str, Any]:
+    """The Rally task (version 2) of one scenario. Its last context waits for the common start of all clients."""
+    contexts: dict[str, Any] = {
+        "users": {"tenants": bench.projects, "users_per_tenant": bench.users_per_project},
+        "start_together": {"longest_wait_s": SETUP_S},
+    }
     return {
         "version": 2,
         "title": scenario.name,
@@ -115,19 +116,17 @@ def prepare_variables(run: str, wanted: Sequence[Client], bench: Bench, password
 
 
 def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench, fetch_to: str) -> dict[str, Any]:
-    """Variables of ``run.yml`` for the `index`-th scenario (from 1), called `name`.
+    """Variables of ``start.yml`` and ``run.yml`` for the `index`-th scenario (from 1), called `name`.
 
     ``fetch_to`` is the directory on this machine that gets one archive per rally host.
     """
-    together = len(wanted) > 1
     return {
         "rally_scenario": slug(index, name),
         "rally_job": {
-            "task": rally_task(SCENARIOS[name], bench, together=together),
+            "task": rally_task(SCENARIOS[name], bench),
             "timeout_s": bench.scenario_timeout_s,
             # A run begins with a new database; deleting what one scenario made takes longer than its load.
             "cleanup": bench.reset != "scenario",
-            "together": together,
             "setup_s": SETUP_S,
             # Looking for the versions of the API may time out, then authenticating, before an iteration fails.
             "drain_s": 2 * bench.http_timeout_s,
@@ -135,7 +134,7 @@ def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench,
             # Rallies of an open loop take turns, so that what reaches the database is even, too.
             "phases": {client.name: place / len(wanted) for place, client in enumerate(wanted)},
         },
-        "rally_start_lead_s": START_LEAD_S,
+        "rally_start_lead_s": START_LEAD_S if len(wanted) > 1 else 0.0,
         "rally_fetch_to": fetch_to,
     }
 

@@ -57,7 +57,7 @@ def _numbers(scenario: str, combination: Combination, seed: int) -> Numbers:
     runs = combination.having(scenario)
     rows = [row for run in runs for row in headlines(run.summary.rows) if row.statistics.scenario == scenario]
     n, failures = sum(row.statistics.n for row in rows), sum(row.statistics.failures for row in rows)
-    # Keystone counted warm-up and preparation, too.
+    # Keystone counted the warm-up, too.
     sent = [(row.traffic, row.iterations) for row in rows if row.traffic is not None and row.iterations]
     counted = sum(made for _, made in sent)
     return Numbers(

@@ -33,7 +33,7 @@ def file_name(*words: str) -> str:
 
 UNITS = (
     "durations in milliseconds; ok/s is successful iterations per second; SQL round trips and replays per iteration, "
-    "preparation included; Rally CPU is the share of the processors it could use."
+    "what Rally prepares left out; Rally CPU is the share of the processors it could use."
 )
 
 

@@ -162,7 +162,7 @@ def _counter_table(backend: str, rows: Sequence[Mapping[str, Any]], several: boo
     return Table(
         name=file_name("counters", backend),
         caption=f"{backend}'s own counters: growth from before to after the load per iteration, all its hosts and runs "
-        "together, preparation included. All counters are in the raw data.",
+        "together. All counters are in the raw data.",
         columns=(*columns, *(parts.measure(name, name) for name in names)),
         rows=tuple(rows),
     )

@@ -63,7 +63,7 @@ _LEGEND = {
     "CPU": "what Rally used of the cores that it can use",
 }
 _SQL = {
-    "SQL": "round trips between Keystone and database per iteration, preparation included",
+    "SQL": "round trips between Keystone and database per iteration, what Rally prepares left out",
     "replays": "transactions repeated because the database asked for it, or was lost",
 }
 

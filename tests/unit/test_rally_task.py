@@ -32,8 +32,8 @@ THREE_SITES = Resources(
 )
 
 
-def only_subtask(bench: Bench, name: str = "keystone/create-user", *, together: bool = False) -> dict[str, object]:
-    (subtask,) = rally.rally_task(rally.SCENARIOS[name], bench, together=together)["subtasks"]
+def only_subtask(bench: Bench, name: str = "keystone/create-user") -> dict[str, object]:
+    (subtask,) = rally.rally_task(rally.SCENARIOS[name], bench)["subtasks"]
     return dict(subtask)
 
 
@@ -113,7 +113,9 @@ def test_arguments_of_the_user_replace_ours_one_by_one() -> None:
 def test_sla_and_users() -> None:
     subtask = only_subtask(Bench(max_failure_percent=5.0, projects=2, users_per_project=3))
     assert subtask["sla"] == {"failure_rate": {"max": 5.0}}
-    assert subtask["contexts"] == {"users": {"tenants": 2, "users_per_tenant": 3}}
+    contexts = subtask["contexts"]
+    assert isinstance(contexts, dict)
+    assert contexts["users"] == {"tenants": 2, "users_per_tenant": 3}
 
 
 def test_light_is_one_rally_against_the_first_keystone() -> None:
@@ -132,13 +134,13 @@ def test_heavy_is_one_rally_per_keystone_dealt_to_the_rally_hosts() -> None:
     assert len({client.name for client in found}) == 3
 
 
-def test_only_several_rallies_wait_for_each_other() -> None:
-    for load, together in (("light", False), ("heavy", True)):
-        bench = Bench.model_validate({"load": load})
-        job = rally.run_variables(1, "keystone/create-user", rally.clients(THREE_SITES, load), bench, "incoming")
-        (subtask,) = job["rally_job"]["task"]["subtasks"]
-        assert job["rally_job"]["together"] is together
-        assert ("start_together" in subtask["contexts"]) is together
+@pytest.mark.parametrize(("load", "lead_s"), [("light", 0.0), ("heavy", 3.0)])
+def test_every_rally_waits_for_the_word_after_its_preparation(load: str, lead_s: float) -> None:
+    bench = Bench.model_validate({"load": load})
+    job = rally.run_variables(1, "keystone/create-user", rally.clients(THREE_SITES, load), bench, "incoming")
+    (subtask,) = job["rally_job"]["task"]["subtasks"]
+    assert "start_together" in subtask["contexts"]
+    assert job["rally_start_lead_s"] == lead_s
 
 
 @pytest.mark.parametrize(("reset", "cleanup"), [("scenario", False), ("run", True), ("never", True)])

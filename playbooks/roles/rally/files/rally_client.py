@@ -106,7 +106,7 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
             if not alive(request, name):  # the host was restarted, or a user stopped it
                 launch(request, name)
     deadline = time.time() + request["job"]["setup_s"]
-    while request["job"]["together"] and time.time() < deadline:
+    while time.time() < deadline:
         if all(settled(request, name) for name in request["clients"]):
             break
         time.sleep(0.05)
