@@ -67,9 +67,11 @@ def _act(context: Context, between: Constraint | None, *, clear: bool) -> dict[s
             phase.clear(context)
     elif between is not None:
         with events.phase("emulate", "Setting the network"):
-            phase.set_network(context, section.model_copy(update={"constraints": [between]}))
+            found = phase.set_network(context, section.model_copy(update={"constraints": [between]}))
+            if found is not None:
+                return found
     with events.phase("measure", "Measuring round trips"):
-        return phase.before(context) if clear or between else phase.restore(context)
+        return phase.before(context) if clear else phase.restore(context)
 
 
 def _show(console: Console, found: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from enos_crdb import events
 from enos_crdb.config.emulation import Constraint, Emulation, Link, links
-from enos_crdb.errors import NetworkError
+from enos_crdb.errors import EnosCrdbError, NetworkError
 from enos_crdb.network import Judgement, RoundTrip, Tolerance, expect, judge, netem, round_trips
 from enos_crdb.network.plan import expected_loss, medians, read
 from enos_crdb.phases.context import Context
@@ -20,11 +20,12 @@ ATTEMPTS = 3
 PAUSE_S = 1.0
 
 
-def set_network(context: Context, emulation: Emulation | None) -> None:
+def set_network(context: Context, emulation: Emulation | None) -> dict[str, Any] | None:
     """Put the constraints of `emulation` in force, instead of whatever was; none leaves the network as it is.
 
-    Clears, measures without, installs, measures with. Raises `NetworkError` when it cannot be done (nothing of it is
-    left), or when the network is off and `emulation.mismatch` is ``refuse`` (it stays, to be looked at).
+    Clears, measures without, installs, measures with; returns what `before` does, or None when nothing was installed.
+    Raises `NetworkError` when it cannot be done (nothing of it is left), or when the network is off and
+    `emulation.mismatch` is ``refuse`` (it stays, to be looked at).
     """
     wanted = emulation or Emulation()
     try:
@@ -32,19 +33,21 @@ def set_network(context: Context, emulation: Emulation | None) -> None:
     except ValueError as error:
         raise NetworkError(f"{error}.") from None
     clear(context)
-    if planned:
-        emulator = choose_emulator(context, wanted.emulator)
-        baseline = _baseline(context, wanted, planned)
-        in_force = {
-            "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],
-            "emulator": emulator,
-            "baseline": baseline,
-            "set_at": None,
-        }
-        context.deployment.save(emulation=in_force)  # before, so that `clear` knows what to look for after a crash
-        _install(context, emulator, planned)
-        _gate(context, wanted)
-        context.deployment.save(emulation={**in_force, "set_at": now()})
+    if not planned:
+        return None
+    emulator = choose_emulator(context, wanted.emulator)
+    baseline = _baseline(context, wanted, planned)
+    in_force = {
+        "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],
+        "emulator": emulator,
+        "baseline": baseline,
+        "set_at": None,
+    }
+    context.deployment.save(emulation=in_force)  # before, so that `clear` knows what to look for after a crash
+    _install(context, emulator, planned)
+    found = _gate(context, wanted)
+    context.deployment.save(emulation={**in_force, "set_at": now()})
+    return found
 
 
 def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -> list[dict[str, Any]]:
@@ -67,12 +70,12 @@ def _install(context: Context, emulator: str, planned: Sequence[Link]) -> None:
             netem.install(context.ansible, context.resources.hosts, planned)
         else:
             _emulating(context).emulate(planned)
-    except NetworkError:
+    except EnosCrdbError:
         clear(context)
         raise
 
 
-def _gate(context: Context, emulation: Emulation) -> None:
+def _gate(context: Context, emulation: Emulation) -> dict[str, Any]:
     """Measure what was just installed. Raises `NetworkError` when it is off and that is to be refused."""
     found = before(context, emulation)
     if found["verdict"] == "off" and emulation.mismatch == "refuse":
@@ -84,6 +87,7 @@ def _gate(context: Context, emulation: Emulation) -> None:
         )
     for sentence in found["deviations"]:
         events.warn(sentence)
+    return found
 
 
 def clear(context: Context) -> None:
@@ -122,9 +126,10 @@ def restore(context: Context) -> dict[str, Any]:
     missing = faults(context) if state is not None else []
     for sentence in missing:
         events.warn(sentence)
+    found = None
     if wanted.constraints and (missing or state is None or not state["set_at"]):
-        set_network(context, wanted)
-    return before(context, wanted)
+        found = set_network(context, wanted)
+    return found or before(context, wanted)
 
 
 def emulation_in_force(context: Context) -> Emulation:
