@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -304,3 +305,13 @@ def test_a_point_that_lacks_something_says_what(results: Path, spoil: Callable[[
     assert {point.backend for point in points} == {"galera"}
     assert len(missing) == 2
     assert all(reason in text and "backend=postgresql,delay_ms=10" in text for text in missing)
+
+
+@pytest.mark.filterwarnings(REFUSED)
+def test_the_python_of_the_documentation_runs(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "use-the-numbers-in-python.md"
+    monkeypatch.chdir(made.parent)
+    (made.parent / "results").symlink_to(made)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    exec(compile(code, str(page), "exec"), {})
+    assert "times as long" in capsys.readouterr().out
