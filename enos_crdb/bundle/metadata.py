@@ -44,6 +44,12 @@ def experiment(document: Mapping[str, Any]) -> str:
     return f"# As it was run, with its configuration in it: enos_crdb campaign experiment.yaml\n{text}"
 
 
+def _reported(contents: Contents) -> str:
+    """What to name for a report of everything: the campaigns, or the deployments of runs that belong to none."""
+    campaigns = [one.directory.name for one in contents.campaigns]
+    return " ".join(campaigns or sorted({run.parent.parent.name for run in contents.runs}))
+
+
 def _described(contents: Contents) -> dict[str, Any]:
     """Title, description, authors... of the first campaign's experiment, or what can be said of runs alone."""
     document = contents.campaigns[0].document if contents.campaigns else {}
@@ -201,7 +207,7 @@ def readme(contents: Contents, described: Mapping[str, Any]) -> str:
         "## Use",
         "",
         "    sha256sum --check --quiet checksums.sha256     # or: enos_crdb bundle --check .",
-        "    enos_crdb --results . report                   # the report, from these files alone",
+        f"    enos_crdb --results . report {_reported(contents)}     # from these files alone",
         "    python -c 'import enos_crdb; print(enos_crdb.load(\".\").describe())'",
         *(
             f"    enos_crdb campaign campaigns/{one.directory.name}/experiment.yaml     # measure again"

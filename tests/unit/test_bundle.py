@@ -256,3 +256,16 @@ def test_mistakes_are_named(results: Path, monkeypatch: pytest.MonkeyPatch, argu
 def test_an_empty_store_is_said_to_be_empty(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="there is no campaign"):
         bundle.gather(tmp_path, ())
+
+
+def test_the_commands_of_the_readme_work_where_it_is(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = unpacked(packed(results))
+    shutil.rmtree(results)
+    monkeypatch.chdir(place)
+    code = re.findall(r"^    enos_crdb (.*?)(?:     #.*)?$", (place / "README.md").read_text(), flags=re.MULTILINE)
+    assert [line.split()[0] for line in code] == ["--results", "campaign"]
+    for line in code:
+        answer = call(*line.split(), *(["--dry-run"] if line.startswith("campaign") else []))
+        assert answer.exit_code == 0, answer.output
+    assert list(place.glob("campaigns/*/report.html"))
+    bundle.check(place)
