@@ -69,9 +69,9 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     iterations = sum(run.count(scenario) for run in material.runs for scenario in run.scenarios)
     yield "Measured", f"{_moment(began)} to {_moment(ended)} UTC"
     yield "Runs", _amount(material, iterations)
-    if len(material.runs) == 1:
-        for name, value in material.runs[0].summary.facts.items():
-            yield name[0].upper() + name[1:], value
+    if not material.several:
+        facts = material.runs[0].summary.facts
+        yield from ((name[0].upper() + name[1:], value) for name, value in facts.items() if name != "made")
     if experiment.get("experiment"):
         yield "Experiment", str(experiment["experiment"])
     for name, key, prefix in (("DOI", "doi", "https://doi.org/"), ("Licence", "licence", "")):

@@ -1,0 +1,222 @@
+"""Runs side by side: what may be compared, what is said of it, and the commands that say it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enos_crdb import report
+from enos_crdb.__main__ import main
+from enos_crdb.errors import ConfigurationError, StateError
+from enos_crdb.report.comparison import Comparison, compare
+from enos_crdb.report.effects import verdict
+from enos_crdb.stats import Effect, Interval
+from enos_crdb.testing import Combination, write_campaign
+
+Call = Callable[..., object]
+SCENARIOS = ("keystone/authenticate", "keystone/create-user")
+FAST, SLOW = Combination(factors={"backend": "postgresql"}), Combination(backend="mariadb", service_ms=300.0)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two runs of one combination, and two of a slower one."""
+    write_campaign(tmp_path, combinations=[FAST, SLOW], runs=2, iterations=60, scenarios=SCENARIOS)
+    return tmp_path
+
+
+def runs(results: Path) -> list[Path]:
+    """In the order in which they were made."""
+    return sorted(results.glob("*/runs/*"), key=lambda path: path.name)
+
+
+def change(run: Path, **places: Any) -> None:
+    """Replace values of a run's manifest; a place is a path with ``__`` between its parts."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    for place, value in places.items():
+        *way, last = place.split("__")
+        inner = manifest
+        for name in way:
+            inner = inner[name]
+        inner[last] = value
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def compared(*paths: Path, anyway: bool = False) -> Comparison:
+    return compare(report.collect(paths), anyway=anyway)
+
+
+def effect(value: float, low: float, high: float, covers: str = "runs and iterations") -> Effect:
+    ratio = Interval(value=value, low=low, high=high)
+    return Effect(
+        median_ratio=ratio,
+        mean_ratio=ratio,
+        superiority=ratio,
+        cliffs_delta=ratio,
+        shift=0.0,
+        confidence=0.95,
+        covers=covers,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (effect(1.04, 0.97, 1.1), "no difference seen"),
+        (effect(1.3, 1.2, 1.4), "30 % slower (20 % to 40 %)"),
+        (effect(0.8, 0.7, 0.9), "20 % faster (10 % to 30 %)"),
+        (effect(2.5, 2.25, 3.0), "2.50 times as long (2.25 times to 3.00 times)"),
+        (effect(0.25, 0.2, 0.4), "4.00 times as fast (2.50 times to 5.00 times)"),
+        (
+            effect(1.1, 1.05, 1.2, "iterations"),
+            "10 % slower (5 % to 20 %), but single runs differ by that much: repeat",
+        ),
+        (effect(math.nan, math.nan, math.nan), "cannot be told: nothing succeeded on one side"),
+        (effect(1.2, math.nan, math.nan), "cannot be told: too few iterations"),
+    ],
+)
+def test_a_verdict_in_words(found: Effect, said: str) -> None:
+    assert verdict(found) == said
+
+
+def test_runs_of_the_same_settings_are_repetitions(results: Path) -> None:
+    found = compared(*runs(results))
+    assert [len(one.runs) for one in found.material.combinations] == [2, 2]
+    slower = next(one for one in found.numbers if one.combination.index == 1)
+    assert " % slower (" in found.verdict(slower)
+    assert found.verdict(found.numbers[0]) == "", "the first is what the others are compared with"
+    assert "backend" in found.differing
+
+
+def test_runs_that_repeat_one_another_are_compared_one_by_one(results: Path) -> None:
+    first, second, *_ = runs(results)
+    found = compared(first, second)
+    assert [one.label for one in found.material.combinations] == [first.name, second.name]
+    assert not found.differing
+    assert any("come and go between runs" in warning for warning in found.warnings)
+
+
+def test_the_first_one_named_is_the_first(results: Path) -> None:
+    first, *_, last = runs(results)
+    assert [one.backend for one in compared(last, first).material.combinations] == ["mariadb", "postgresql"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        ("configuration__openstack__keystone__password_hash_rounds", 12, "hash rounds differs"),
+        ("versions", {"rally-1": {"virtualenvs": {"rally": {"rally-openstack": "5.0.0"}}}}, "rally-openstack differs"),
+        ("provider", "nspawn", "provider differs"),
+    ],
+)
+def test_what_hides_the_difference_is_refused(results: Path, place: str, value: Any, why: str) -> None:
+    first, *_, last = runs(results)
+    change(last, **{place: value})
+    with pytest.raises(ConfigurationError, match=why):
+        compared(first, last)
+    assert any(why in warning for warning in compared(first, last, anyway=True).warnings)
+
+
+def test_another_machine_is_refused_when_hosts_are_local(results: Path) -> None:
+    first, *_, last = runs(results)
+    for run in (first, last):
+        change(run, provider="nspawn")
+    change(last, provenance__machine={"kernel": "6.1", "architecture": "aarch64", "cpus": 64})
+    with pytest.raises(ConfigurationError, match="machine differs"):
+        compared(first, last)
+
+
+def test_several_differences_are_warned_of(results: Path) -> None:
+    first, *_, last = runs(results)
+    change(last, configuration__openstack__keystone__cache="none", configuration__openstack__keystone__workers=4)
+    assert any("3 settings differ (backend, cache, workers)" in warning for warning in compared(first, last).warnings)
+
+
+def test_one_run_is_no_comparison(results: Path) -> None:
+    with pytest.raises(ConfigurationError, match="a comparison needs two runs"):
+        compared(runs(results)[0])
+
+
+def test_runs_without_a_common_scenario(tmp_path: Path) -> None:
+    for name, scenario in (("one", SCENARIOS[0]), ("other", SCENARIOS[1])):
+        (tmp_path / name).mkdir()
+        write_campaign(tmp_path / name, combinations=[FAST], runs=1, iterations=12, scenarios=[scenario])
+    with pytest.raises(ConfigurationError, match="no scenario in common"):
+        compared(*(run for name in ("one", "other") for run in runs(tmp_path / name)))
+
+
+def test_failures_are_part_of_the_verdict(tmp_path: Path) -> None:
+    for name, share in (("one", 0.0), ("other", 0.5)):
+        (tmp_path / name).mkdir()
+        write_campaign(tmp_path / name, combinations=[FAST], runs=1, failure_share=share, scenarios=SCENARIOS[:1])
+    found = compared(*(run for name in ("one", "other") for run in runs(tmp_path / name)))
+    assert f"{found.numbers[1].failures} of 100 failed, 0 of 100 of the first" in found.verdict(found.numbers[1])
+
+
+@pytest.fixture
+def called(results: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """Runs a command on the results; returns its exit code."""
+    monkeypatch.setenv("ENOS_CRDB_RESULTS", str(results))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str) -> object:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        return ended.value.code
+
+    return call
+
+
+def test_report_of_a_run_prints_its_table_and_says_where_the_page_is(
+    called: Call, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "current").symlink_to(runs(results)[0].parents[1].name)
+    assert called("report") == 0
+    shown = capsys.readouterr().out.replace("\n", "")
+    last = sorted((results / "current" / "runs").iterdir())[-1].resolve()
+    assert f"Run {last.name}" in shown
+    assert shown.endswith(f"Report: {last / 'report.html'}")
+    assert (last / "report.html").exists()
+    assert (last / "summary.csv").exists()
+
+
+def test_report_of_a_campaign_by_the_beginning_of_its_name(called: Call, results: Path) -> None:
+    assert called("report", "synth") == 0
+    assert (results / "campaigns" / "synthetic-20261122T100000Z" / "report.html").exists()
+
+
+def test_the_beginning_of_several_names(called: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("report", "20261122T") == StateError.exit_code
+    assert "is the beginning of several names" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_counted_has_a_table_and_no_page(
+    called: Call, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs(results)[0]
+    change(run, finished_at=None)
+    assert called("report", run.name) == 0
+    assert "warning: no page: no run can be reported" in capsys.readouterr().out
+    assert not (run / "report.html").exists()
+
+
+def test_a_name_that_means_nothing(called: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("report", "nothing") == StateError.exit_code
+    assert "is called 'nothing'" in capsys.readouterr().err
+
+
+def test_compare_by_the_beginning_of_names(
+    called: Call, results: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    first, _, last, _ = (path.name for path in runs(results))
+    assert called("compare", first, last, "--output", str(tmp_path / "page")) == 0
+    shown = capsys.readouterr().out
+    assert "what differs" in shown
+    assert "% slower" in shown
+    assert (tmp_path / "page" / "report.html").exists()
+    assert called("compare", first) == ConfigurationError.exit_code
