@@ -50,7 +50,7 @@ experiment = Experiment(
     short={
         "configuration": {"bench": {"scenarios": ["keystone/create-and-list-tenants"], "times": 10}},
         "factors": {
-            "backend": {"levels": {"mariadb": {"database.backend": "mariadb", **ALONE}}},
+            "backend": {"levels": {"galera": {"database.backend": "galera"}}},
             "sites": {"levels": {"3": sites(3), "5": sites(5)}},
             "load": None,
         },

@@ -31,7 +31,9 @@ configuration:
   bench: {scenarios: [keystone/create-and-list-tenants], concurrency: 2}
 factors:
   backend: {path: database.backend, levels: [postgresql, mariadb]}
-  times: {path: bench.times, levels: [30, 31]}
+  times: {path: bench.times, levels: [15, 16]}
+exclude:
+  - {backend: mariadb, times: 16}
 repetitions: {deployments: 1, runs: 1}
 """
 
@@ -72,7 +74,7 @@ def test_a_campaign_survives_a_kill_and_a_lost_host(engine: Engine, tmp_path: Pa
     file = tmp_path / "crash.yaml"
     file.write_text(EXPERIMENT)
     command = ("campaign", str(file))
-    status, _ = watched(engine, command, ["run 2/4", LOAD], kill_all)
+    status, _ = watched(engine, command, ["run 2/3", LOAD], kill_all)
     assert status == -signal.SIGKILL
 
     refused = engine.run(*command, status=7).output
@@ -80,7 +82,7 @@ def test_a_campaign_survives_a_kill_and_a_lost_host(engine: Engine, tmp_path: Pa
     assert "--resume" in refused
 
     status, output = watched(
-        engine, [*command, "--resume"], ["run 3/4", LOAD], lambda _: hosts_of(engine).kill_host("database-1")
+        engine, [*command, "--resume"], ["run 3/3", LOAD], lambda _: hosts_of(engine).kill_host("database-1")
     )
     assert status == 0, output
     (directory,) = (engine.results / "campaigns").iterdir()
@@ -93,12 +95,11 @@ def test_a_campaign_survives_a_kill_and_a_lost_host(engine: Engine, tmp_path: Pa
         (2, "ok", ""),
         (3, "failed", "hosts"),
         (3, "ok", ""),
-        (4, "ok", ""),
     ], output
 
     good = [entry for entry in done.entries if entry["status"] == "ok"]
     assert [entry["combination"] for entry in good] == [item["combination"] for item in done.document["plan"]]
-    assert [entry["start"] for entry in good] == ["fresh", "reset", "fresh", "reset"]
+    assert [entry["start"] for entry in good] == ["fresh", "reset", "fresh"]
     states: dict[str, set[str]] = {entry["deployment"]: set() for entry in good}
     for entry in good:
         states[entry["deployment"]].add(entry["state"])
