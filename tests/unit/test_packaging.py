@@ -36,9 +36,8 @@ def setup_cfg() -> configparser.ConfigParser:
 @pytest.fixture(scope="module")
 def sources() -> list[str]:
     """The files that make a wheel, as they are when the tests begin."""
-    return tracked(
-        "enos_crdb", "playbooks", "configs", "experiments", "keystone_crdb", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"
-    )
+    directories = ("enos_crdb", "playbooks", "configs", "experiments", "keystone_crdb")
+    return tracked(*directories, "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +94,24 @@ def test_an_installed_wheel_finds_its_playbooks_and_configurations(wheel: Path, 
         len(list((ROOT / "configs").glob("*.yaml"))),
         len(list((ROOT / "playbooks" / "locks").glob("*.txt"))),
     )
+
+
+def test_an_installed_wheel_plans_the_experiments_that_are_shipped(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import sys; from enos_crdb.campaign import load_experiment, plan, shipped_experiments\n"
+        "for name, path in shipped_experiments().items():\n"
+        "    assert str(path).startswith(sys.argv[1]), path\n"
+        "    assert plan(load_experiment(name)).items\n"
+        "from enos_crdb.experiments.latency_impact import experiment\n"
+        "print(len(shipped_experiments()), experiment.experiment)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["6", "latency-impact"]
 
 
 def test_the_wheel_names_the_command(wheel: Path) -> None:

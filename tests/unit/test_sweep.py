@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -152,6 +153,13 @@ def test_a_shipped_experiment_plans(name: str, short: bool) -> None:
         backends = {combination.configuration.database.backend for combination in plan.combinations}
         assert backends <= {"postgresql", "mariadb", "galera"}, "a short variant runs anywhere"
         assert sweep.estimate(plan).seconds < 300
+
+
+@pytest.mark.parametrize("name", [name for name, path in shipped_experiments().items() if path.suffix == ".py"])
+def test_a_shipped_experiment_is_importable_python_that_fits_on_a_screen_or_two(name: str) -> None:
+    module = importlib.import_module(f"experiments.{name}")
+    assert module.experiment.experiment == name.replace("_", "-")
+    assert 30 <= len(Path(str(module.__file__)).read_text().splitlines()) <= 80
 
 
 def test_the_2018_study_is_one_file() -> None:
