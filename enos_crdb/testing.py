@@ -248,10 +248,10 @@ def write_campaign(
     combinations = grid() if combinations is None else combinations
     plan = [(c, d, n) for c in combinations for d in range(1, deployments + 1) for n in range(1, runs + 1)]
     plan += [(combinations[-1], deployments, runs + 1 + extra) for extra in range(refused + failed)]
+    ends_well, measured = len(plan) - refused - failed, len(plan) - failed
     for item, (combination, deployment, repetition) in enumerate(plan):
-        labels = {
-            "campaign": campaign.name,
-            "experiment": experiment,
+        place = _synthetic_deployment(root, combinations, combination, deployment)
+        entry = {
             "combination": combination.name,
             "factors": dict(combination.factors),
             "deployment_repetition": deployment,
@@ -259,25 +259,23 @@ def write_campaign(
             "block": repetition,
             "attempt": 1,
         }
-        place, secret = _synthetic_deployment(root, combinations, combination, deployment)
-        status = "ok" if item < len(plan) - refused - failed else "refused" if item < len(plan) - failed else "failed"
+        status = "ok" if item < ends_well else "refused" if item < measured else "failed"
         run = place / "runs" / f"{clock:%Y%m%dT%H%M%SZ}-{item:04x}"
         ends = clock + timedelta(seconds=1)
         if status != "failed":
             slower = float(random.normal(1.0, between_runs)) if between_runs else 1.0
-            drawn = _Drawn(run, combination, labels, clock, random, slower, iterations, failure_share, status, secret)
+            labels = {"campaign": campaign.name, "experiment": experiment, **entry}
+            drawn = _Drawn(run, combination, labels, clock, random, slower, iterations, failure_share, status)
             ends = _synthetic_run(drawn, scenarios, _synthetic_configuration(combination, scenarios, iterations))
         journal.append(
             {
                 "item": item,
-                **{key: labels[key] for key in ("combination", "factors", "deployment_repetition", "repetition")},
-                "block": repetition,
-                "attempt": 1,
+                **entry,
                 "deployment": place.name,
                 "run": run.name if status != "failed" else None,
                 "status": status,
-                "cause": {"ok": "", "refused": "network", "failed": "hosts"}[status],
-                "message": {"ok": "", "refused": _OFF, "failed": "database-1 cannot be reached"}[status],
+                "cause": _CAUSES[status][0],
+                "message": _CAUSES[status][1],
                 "started_at": _iso(clock),
                 "finished_at": _iso(ends),
             }
@@ -290,6 +288,7 @@ def write_campaign(
 
 
 _OFF = "keystone-1 to database-1 on database: 0.2 ms measured, 100.2 ms expected"
+_CAUSES = {"ok": ("", ""), "refused": ("network", _OFF), "failed": ("hosts", "database-1 cannot be reached")}
 
 
 @dataclass(frozen=True)
@@ -305,7 +304,6 @@ class _Drawn:
     iterations: int
     failure_share: float
     status: str
-    secret: str
 
 
 def _iso(moment: datetime) -> str:
@@ -329,7 +327,7 @@ def _synthetic_configuration(combination: Combination, scenarios: Sequence[str],
 
 def _synthetic_deployment(
     root: Path, combinations: Sequence[Combination], combination: Combination, repetition: int
-) -> tuple[Path, str]:
+) -> Path:
     """The deployment's directory, with its state and a password as a real one has."""
     number = list(combinations).index(combination)
     place = root / f"synthetic-{combination.backend}-20261122T0{repetition:d}{number:02d}00Z"
@@ -346,7 +344,7 @@ def _synthetic_deployment(
         )
         write_json(place / "deployment.json", asdict(made))
         write_json(place / "secrets.json", {"keystone_admin_password": secret})
-    return place, secret
+    return place
 
 
 def _synthetic_run(drawn: _Drawn, scenarios: Sequence[str], configuration: Configuration) -> datetime:

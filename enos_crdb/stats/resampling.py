@@ -13,7 +13,7 @@ It is never below what the scatter of iterations alone gives. Durations are trea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,22 +117,14 @@ def spreads(data: Nested, statistics: Sequence[float | None], *, resamples: int,
     random = numpy.random.default_rng(seed)
     source = _Drawn(data, statistics) if data.n <= LITERAL else _Approximated(data, statistics)
     logarithmic = all(run[0] > 0 for run in data.values)
-    scale = numpy.log if logarithmic else numpy.asarray
-    runs = len(data.values)
-    once = numpy.ones((1, runs), dtype=int)
-    value = scale(source.evaluate(once, None)[0])
-    drawn = scale(source.evaluate(_multiplicities(data, resamples, random), random))
-    if runs == 1:
-        freedom = data.n - 1
-        variance = drawn.var(axis=0) * (data.n / freedom if freedom else math.nan)
-    else:
-        units = data.top
-        freedom = len(units) - 1
-        without = numpy.array([[int(run not in unit) for run in range(runs)] for unit in units])
-        left_out = scale(source.evaluate(without, None))
-        jackknife = freedom / len(units) * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
-        still = scale(source.evaluate(numpy.repeat(once, max(200, resamples // 5), axis=0), random))
-        variance = numpy.maximum(jackknife, still.var(axis=0))
+
+    def evaluated(times: NDArray[numpy.int64], *, draw: bool) -> Array:
+        found = source.evaluate(times, random if draw else None)
+        return numpy.log(found) if logarithmic else found
+
+    value = evaluated(numpy.ones((1, len(data.values)), dtype=int), draw=False)[0]
+    drawn = evaluated(_multiplicities(data, resamples, random), draw=True)
+    variance, freedom = _variance(data, evaluated, drawn)
     return tuple(
         Spread(
             value=float(value[i]),
@@ -143,6 +135,23 @@ def spreads(data: Nested, statistics: Sequence[float | None], *, resamples: int,
         )
         for i in range(len(statistics))
     )
+
+
+def _variance(data: Nested, evaluated: Callable[..., Array], drawn: Array) -> tuple[Array, float]:
+    """The variance that each statistic's interval is to have, and its degrees of freedom."""
+    import numpy
+
+    runs = len(data.values)
+    if runs == 1:
+        freedom = data.n - 1
+        return drawn.var(axis=0) * (data.n / freedom if freedom else math.nan), freedom
+    units = data.top
+    freedom = len(units) - 1
+    without = numpy.array([[int(run not in unit) for run in range(runs)] for unit in units])
+    left_out = evaluated(without, draw=False)
+    jackknife = freedom / len(units) * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    still = evaluated(numpy.ones((max(200, len(drawn) // 5), runs), dtype=int), draw=True)
+    return numpy.maximum(jackknife, still.var(axis=0)), freedom
 
 
 def _multiplicities(data: Nested, resamples: int, random: numpy.random.Generator) -> NDArray[numpy.int64]:

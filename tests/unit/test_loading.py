@@ -315,3 +315,14 @@ def test_the_python_of_the_documentation_runs(made: Path, monkeypatch: pytest.Mo
     code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
     exec(compile(code, str(page), "exec"), {})
     assert "times as long" in capsys.readouterr().out
+
+
+def test_a_synthetic_campaign_says_what_it_is_and_is_the_same_every_time(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        testing.write_campaign(tmp_path / name, combinations=testing.grid(("galera",), (0.0,)), runs=1, iterations=5)
+    files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
+    assert len(files) > 10
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes() for file in files)
+    (run,) = loading.runs(tmp_path / "one")
+    assert run.manifest["synthetic"] is True
+    assert "nothing was measured" in run.manifest["warnings"][0]
