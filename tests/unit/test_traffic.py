@@ -54,3 +54,30 @@ def test_a_torn_file_is_named(tmp_path: Path, content: Any) -> None:
     keep(tmp_path, "a", content)
     with pytest.raises(StateError, match=SLUG):
         traffic.read(tmp_path, ["a"], SLUG)
+
+
+def count(run: Path, host: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    path = run / "hosts" / host / traffic.DATABASE / f"{SLUG}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"before": before, "after": after}))
+
+
+def test_commits_and_pings_are_told_where_they_were_counted(tmp_path: Path) -> None:
+    names = ("round_trips", "statements", "replays", "reconnects", "gave_up", "commits", "rollbacks", "pings")
+    after = {"total": {name: number for number, name in enumerate(names, 1)}}
+    keep(tmp_path, "a", {"before": {"total": dict.fromkeys(names, 0)}, "after": after})
+    found = traffic.read(tmp_path, ["a"], SLUG)
+    assert found is not None
+    assert (found.commits, found.rollbacks, found.pings) == (6, 7, 8)
+
+
+def test_counters_of_database_nodes_are_summed(tmp_path: Path) -> None:
+    count(tmp_path, "a", {"Questions": 10, "version": "10.11"}, {"Questions": 30, "version": "10.11", "Com_commit": 4})
+    count(tmp_path, "b", {"Questions": 1}, {"Questions": 2})
+    assert traffic.database(tmp_path, ["a", "b"], SLUG) == {"Questions": 21, "Com_commit": 4}
+    assert traffic.database(tmp_path, ["a", "b", "c"], SLUG) is None
+
+
+def test_a_gauge_of_a_database_may_fall(tmp_path: Path) -> None:
+    count(tmp_path, "a", {"Threads_connected": 9, "Questions": 10}, {"Threads_connected": 4, "Questions": 30})
+    assert traffic.database(tmp_path, ["a"], SLUG) == {"Threads_connected": -5, "Questions": 20}
