@@ -166,6 +166,8 @@ class Execution:
             return self._judge(Ended(status="ok", run=directory.name, ready=ready, run_s=run_s), directory)
         except NetworkError as error:
             ended = Ended(status="refused", cause="network", message=str(error), ready=ready)
+            if self._silent():  # no wonder
+                ended = _failed(ended, "hosts", str(error))
         except (ProviderError, PrerequisiteError) as error:
             if isinstance(error, PrerequisiteError) and not any(e["status"] == "ok" for e in self.record.entries):
                 raise  # this machine can run none of them: nobody wants to read that of each

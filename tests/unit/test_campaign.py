@@ -514,3 +514,18 @@ def test_a_plan_is_estimated_from_the_campaign_before(world: World, capsys: pyte
     assert len(found.deployments) == 2
     expected = campaign.estimate(campaign.plan(tiny()), found)
     assert expected.seconds < campaign.estimate(campaign.plan(tiny())).seconds
+
+
+def test_a_network_that_is_off_because_a_host_is_gone_is_the_host_s_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(network: Any) -> None:
+        if not world.failures and world.released == 0:
+            world.failures["alive.yml"] = (unreachable("rally-1"),)
+            raise NetworkError("rally-1 to database-1: no answer")
+        world.failures.clear()
+
+    monkeypatch.setattr("enos_crdb.experiment.emulate.refuse", refuse)
+    done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
+    assert statuses(done) == [(1, "failed", "hosts"), (1, "ok", ""), (2, "ok", "")]
+    assert world.released == 2
