@@ -443,7 +443,8 @@ def open_loop(directory: Path, phases: dict[str, float]) -> Any:
             intended = starts(self.config, name=f"{client} {directory.name}", phase=phases.get(client, 0.0))
             slots = min(self.config["concurrency"], len(intended))
             processes = min(multiprocessing.cpu_count(), slots)
-            results, events = multiprocessing.Queue(), multiprocessing.Queue()
+            results: multiprocessing.Queue[Any] = multiprocessing.Queue()
+            events: multiprocessing.Queue[Any] = multiprocessing.Queue()
             taken = utils.RAMInt(slots)
             first_at = time.time() + FIRST_START_S
 
@@ -473,7 +474,7 @@ def starts(config: dict[str, Any], *, name: str, phase: float) -> list[float]:
 
     ``poisson``: exponential gaps after a start at 0; the seed and `name` decide them.
     """
-    rate, duration_s, times = config["rate_per_s"], config.get("duration_s"), config.get("times")
+    rate, duration_s, times = config["rate_per_s"], config.get("duration_s"), config.get("times", 0)
     if config["arrivals"] == "even":
         count = times if duration_s is None else max(1, math.ceil(duration_s * rate - 1e-9))
         return [(number + phase) / rate for number in range(count)]
