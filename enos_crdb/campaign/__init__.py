@@ -117,11 +117,14 @@ def observed(experiment: Experiment, *, results: Path) -> Observed | None:
     return record.observed(entries) if entries else None
 
 
-def execute(experiment: Experiment, *, results: Path, resume: bool = False, opener: Opener | None = None) -> Campaign:
+def execute(
+    experiment: Experiment, *, results: Path, resume: bool = False, retry: bool = False, opener: Opener | None = None
+) -> Campaign:
     """Run every combination of an experiment, as often as it asks; what happens is told by `enos_crdb.events`.
 
     Returns when everything was run, or when the budget is used up (`Campaign.finished` tells). A combination that
-    fails is an entry of the journal and does not stop the others. With ``resume`` the unfinished campaign goes on.
+    fails is an entry of the journal and does not stop the others. With ``resume`` the unfinished campaign goes on;
+    with ``retry`` it does, or the newest finished one, and runs that failed get new attempts.
     ``opener`` opens a deployment; a test gives one that returns doubles.
 
     Raises `ConfigurationError` before anything is touched, `StateError` when a campaign of the same experiment is in
@@ -135,10 +138,13 @@ def execute(experiment: Experiment, *, results: Path, resume: bool = False, open
 
     results = results.resolve()
     planned = plan(experiment)
-    kept = record.resume(results, planned) if resume else record.begin(results, planned)
+    again = resume or retry
+    kept = record.resume(results, planned, finished=retry) if again else record.begin(results, planned)
     with kept.locked():
-        if resume:
+        if again:
             kept.resumed()
+        if retry:
+            kept.pardon()
         Execution(kept, Hosts(kept, Store(results), opener or open_for_deploy)).run()
     return Campaign(kept.directory)
 

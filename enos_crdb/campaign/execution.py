@@ -132,11 +132,14 @@ class Execution:
 
     def _settled(self, item: Item) -> bool:
         """Whether nothing more is to be done for an item."""
-        entries = [entry for entry in self.record.of(item) if entry["cause"] != INTERRUPTED]
+        if any(entry["status"] == "ok" for entry in self.record.of(item)):
+            return True
+        since = [entry for entry in self.record.since_pardon() if entry["item"] == item.number]
+        entries = [entry for entry in since if entry["cause"] != INTERRUPTED]
         if not entries:
             return False
         last = entries[-1]
-        if last["status"] in ("ok", "skipped"):
+        if last["status"] == "skipped":
             return True
         retries = int(getattr(self.experiment.retries, last["cause"], 0))
         return [entry["cause"] for entry in entries].count(last["cause"]) > retries
@@ -144,7 +147,7 @@ class Execution:
     def _hopeless(self, item: Item) -> str:
         """Why it is not tried: the same combination could not be deployed in the same repetition of deployments."""
         place = (item.combination, item.deployment_repetition)
-        last = {entry["item"]: entry for entry in self.record.entries}
+        last = {entry["item"]: entry for entry in self.record.since_pardon()}
         for number, entry in last.items():
             same = (entry["combination"], entry["deployment_repetition"]) == place and number != item.number
             if same and (entry["status"], entry["cause"]) == ("failed", "deployment"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -110,6 +111,16 @@ class Record:
         """The attempts at an item that ended."""
         return [entry for entry in self.entries if entry["item"] == item.number]
 
+    def since_pardon(self) -> list[dict[str, Any]]:
+        """Entries that count against the retries."""
+        return self.entries[self.document.get("pardoned", 0) :]
+
+    def pardon(self) -> None:
+        """What failed so far gets new attempts, as many as at the beginning."""
+        self._change(pardoned=len(self.entries), finished_at=None)
+        # execo cannot be told that something is not done after all; the journal tells it again what is.
+        shutil.rmtree(self.directory / "sweep", ignore_errors=True)
+
     def extend(self, items: tuple[Item, ...]) -> None:
         """Add items to the plan."""
         self.plan = replace(self.plan, items=(*self.plan.items, *items))
@@ -177,12 +188,16 @@ def begin(results: Path, plan: Plan) -> Record:
     return Record(directory, plan, document)
 
 
-def resume(results: Path, plan: Plan) -> Record:
-    """The unfinished campaign of an experiment. Raises `StateError` when there is none, or it planned otherwise."""
+def resume(results: Path, plan: Plan, *, finished: bool = False) -> Record:
+    """The unfinished campaign of an experiment; with ``finished``, else the newest one.
+
+    Raises `StateError` when there is none, or it planned otherwise.
+    """
     name = plan.experiment.experiment
-    unfinished = find(results, name, finished=False)
+    unfinished, done = (find(results, name, finished=state) for state in (False, True))
+    if finished and not unfinished:
+        unfinished = done
     if not unfinished:
-        done = find(results, name, finished=True)
         why = f"{done[-1].name} is finished" if done else f"no campaign of {name} is in {results / CAMPAIGNS}"
         raise StateError(f"there is nothing to resume: {why}.\nLeave --resume out to begin a new one.")
     directory = unfinished[-1]

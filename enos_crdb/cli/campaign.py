@@ -20,6 +20,7 @@ SHOWN = 60
 @click.command()
 @click.argument("experiment")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished campaign of this experiment.")
+@click.option("--retry", is_flag=True, help="The same, also of a finished one, with new attempts at runs that failed.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, its duration and node-hours; touch nothing.")
 @click.option("--short", is_flag=True, help="The small variant that the experiment describes.")
 @click.option("--destroy", is_flag=True, help="Give back the hosts that the unfinished campaign kept.")
@@ -35,9 +36,9 @@ def campaign(session: Session, /, experiment: str, overrides: tuple[str, ...], *
     """Run every combination of an experiment: a .yaml or .py file, or the name of one that is shipped."""
     from enos_crdb.campaign import destroy, execute, load_experiment, observed, plan
 
-    chosen = [name for name in ("resume", "dry_run", "destroy") if flags[name]]
+    chosen = [name for name in ("resume", "retry", "dry_run", "destroy") if flags[name]]
     if len(chosen) > 1:
-        raise ConfigurationError("choose one of --resume, --dry-run and --destroy.")
+        raise ConfigurationError("choose one of --resume, --retry, --dry-run and --destroy.")
     wanted = load_experiment(experiment, overrides, short=flags["short"])
     if flags["dry_run"]:
         show(session.console, plan(wanted), observed(wanted, results=session.results))
@@ -49,7 +50,7 @@ def campaign(session: Session, /, experiment: str, overrides: tuple[str, ...], *
                 kept = destroy(wanted, results=session.results)
                 session.console.print(f"The hosts of {kept.directory.name} are gone. {again}", soft_wrap=True)
                 return
-            done = execute(wanted, results=session.results, resume=flags["resume"])
+            done = execute(wanted, results=session.results, resume=flags["resume"], retry=flags["retry"])
     except KeyboardInterrupt:
         raise Interrupted(f"the campaign was interrupted; what was measured is kept. {again}") from None
     conclude(session.console, done, again)
@@ -71,6 +72,8 @@ def conclude(console: Console, done: Any, again: str) -> None:
     ]
     if left:
         lines.append(again)
+    elif failed:
+        lines.append(again.replace("--resume` goes on", "--retry` gives what failed new attempts"))
     raise CampaignError("\n".join(lines))
 
 

@@ -30,6 +30,7 @@ from enos_crdb.errors import (
     Interrupted,
     NetworkError,
     PrerequisiteError,
+    ProviderError,
     StateError,
 )
 from enos_crdb.model import Event
@@ -529,3 +530,22 @@ def test_a_network_that_is_off_because_a_host_is_gone_is_the_host_s_fault(
     done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
     assert statuses(done) == [(1, "failed", "hosts"), (1, "ok", ""), (2, "ok", "")]
     assert world.released == 2
+
+
+def test_what_failed_gets_new_attempts_when_it_is_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(self: FakeProvider, layers: Any) -> Any:
+        raise ProviderError("no hosts tonight")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeProvider, "acquire", nothing)
+        done = world.execute(tiny())
+    assert done.finished
+    assert {(status, cause) for _, status, cause in statuses(done)} == {("failed", "hosts")}
+    assert len(done.entries) == 8
+    done = execute(tiny(), results=world.root / "results", retry=True, opener=world.open)
+    assert good(done) == planned(done)
+    assert not done.failed
+    assert [entry["attempt"] for entry in done.entries[8:]] == [3] * 4
+    runs = world.count("bench.yml")
+    execute(tiny(), results=world.root / "results", retry=True, opener=world.open)
+    assert world.count("bench.yml") == runs, "nothing that is good is repeated"
