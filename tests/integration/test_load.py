@@ -47,24 +47,19 @@ def round_trips(engine: Engine) -> float:
 def test_the_load_and_what_keystone_remembers(engine: Engine) -> None:
     engine.run("deploy", "--env", FILE)
     an_open_loop_that_keystone_follows(engine)
+    between_requests = round_trips(engine)
     an_open_loop_that_keystone_cannot_follow(engine)
     a_keystone_that_hangs_costs_no_sample(engine)
 
     refused = bench(engine, "placement=keystone", status=7)
     assert "Rally is not installed on database-1" in refused
-    engine.run(
-        "deploy", "--env", FILE, "--set", "bench.placement=keystone", "--set", "openstack.keystone.cache=request"
-    )
+    added = ("--set", "bench.placement=keystone")
+    engine.run("deploy", "--env", FILE, *added, "--set", "openstack.keystone.cache=request")
     rally_beside(engine, "keystone")
     within_a_request = round_trips(engine)
+    engine.run("deploy", "--env", FILE, *added, "--set", "openstack.keystone.cache=none")
     rally_beside(engine, "database")
-
-    engine.run("deploy", "--env", FILE, "--set", "openstack.keystone.cache=none")
-    bench(engine, "times=4", "concurrency=2")
-    without = round_trips(engine)
-    engine.run("deploy", "--env", FILE)
-    bench(engine, "times=4", "concurrency=2")
-    assert round_trips(engine) < 0.5 * within_a_request < 0.25 * without
+    assert 4 * between_requests < within_a_request < 0.5 * round_trips(engine)
 
 
 def an_open_loop_that_keystone_follows(engine: Engine) -> None:
@@ -86,14 +81,14 @@ def an_open_loop_that_keystone_follows(engine: Engine) -> None:
 
 
 def an_open_loop_that_keystone_cannot_follow(engine: Engine) -> None:
-    shown = bench(engine, open_loop(60.0, 3.0), "concurrency=6")
+    shown = bench(engine, open_loop(30.0, 2.0), "concurrency=6")
     whole, response = rows(engine, "iteration"), rows(engine, "response")
-    assert len(whole) == 180, "nothing that was intended is left out"
+    assert len(whole) == 60, "nothing that was intended is left out"
     waits = response["value"] - whole["value"]
     assert waits.iloc[:6].median() < 0.5, "the first ones find free slots"
-    assert waits.iloc[-20:].median() > 2.0, "what waits is in the latency, and grows"
+    assert waits.iloc[-10:].median() > 1.0, "what waits is in the latency, and grows"
     assert manifest(engine)["scenarios"][0]["load"]["most_in_flight"] == 6
-    assert "of 60 iterations a second were started: as many as `concurrency` allows (6)" in " ".join(shown.split())
+    assert "of 30 iterations a second were started: as many as `concurrency` allows (6)" in " ".join(shown.split())
 
 
 FREEZE = """\
