@@ -104,6 +104,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("enos_crdb.wheelhouse.ensure", lambda lock, **_: Path("/wheels") / lock.stem)
     monkeypatch.setattr("enos_crdb.keystone_wheel.ensure", lambda cache, runner: cache / "keystone_crdb.whl")
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # only power cuts need it, and a disk may take its time
     return World(tmp_path)
 
 
