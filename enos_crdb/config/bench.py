@@ -84,7 +84,7 @@ class Bench(Section):
     http_timeout_s: float = Field(default=60.0, gt=0)
     """Longest wait for one HTTP answer of Keystone."""
     scenario_timeout_s: float = Field(default=3600.0, gt=0)
-    """A Rally task that runs longer is stopped and recorded as failed."""
+    """A load that lasts longer is stopped and recorded as failed; what had ended is kept."""
 
     @field_validator("scenarios")
     @classmethod

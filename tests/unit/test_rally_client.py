@@ -249,10 +249,10 @@ def test_what_does_not_end_after_a_stop_is_given_up(program: ModuleType, monkeyp
                 if len(cls.asked) == 1:
                     raise RuntimeError("the task is being checked")
 
-    cut = threading.Event()
-    program.stop(Api, "abc", 0.2, threading.Event(), cut)
+    end = program.End()
+    program.stop(Api, "abc", 0.2, end)
     hanging.join(5)
-    assert cut.is_set()
+    assert (end.overdue.is_set(), end.cut.is_set(), end.reached.is_set()) == (True, True, False)
     assert (hanging.exitcode, Api.task.asked) == (-signal.SIGTERM, ["abc", "abc"])
 
 

@@ -294,15 +294,14 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     """Run the task, keep Rally's reports, and say how it ended."""
     from rally import exceptions
 
-    PLUGINS.extend((start_together(directory), open_loop(directory, job["phases"])))
     if not job["cleanup"]:
         switch_cleanup_off()
     uuid = api.task.create(deployment=ENVIRONMENT)["uuid"]
-    began, ended, cut = time.monotonic(), threading.Event(), threading.Event()
-    overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid, job["drain_s"], ended, cut))
+    end, refusal = End(), ""
+    overdue = threading.Timer(job["timeout_s"], stop, args=(api, uuid, job["drain_s"], end))
     overdue.daemon = True
-    overdue.start()
-    refusal = ""
+    # Time is counted from the load on: what comes before depends on the other clients, and has a limit of its own.
+    PLUGINS.extend((start_together(directory, overdue.start), open_loop(directory, job["phases"])))
     try:
         api.task.start(deployment=ENVIRONMENT, config=job["task"], task=uuid)
     except (exceptions.InvalidTaskException, exceptions.ValidationError) as error:
@@ -310,38 +309,45 @@ def execute(api: Any, job: dict[str, Any], directory: Path) -> dict[str, Any]:
     except exceptions.RallyException as error:
         print(f"Rally ended the task: {type(error).__name__}: {error}", file=sys.stderr)
     finally:
-        timed_out = time.monotonic() - began > job["timeout_s"]
         overdue.cancel()
-        ended.set()
+        end.reached.set()
     for exporter, name in REPORTS:
         for path, text in api.task.export([uuid], exporter, str(directory / name))["files"].items():
             write(Path(path), text)
     status, message = ("invalid", refusal) if refusal else verdict(api.task.get(task_id=uuid, detailed=True))
-    if timed_out:
-        lost = " Iterations in flight did not end and are not in the samples." if cut.is_set() else ""
+    if end.overdue.is_set():
+        lost = " Iterations in flight did not end and are not in the samples." if end.cut.is_set() else ""
         message = f"stopped after {job['timeout_s']:g} s (scenario_timeout_s).{lost} {message}".strip()
         status = "timeout"
     return {"status": status, "message": message, "task": uuid}
 
 
-def stop(api: Any, uuid: str, drain_s: float, ended: threading.Event, cut: threading.Event) -> None:
+class End:
+    """Of a task: ``reached``, by itself or not; ``overdue``, and so stopped; what was in flight ``cut`` off."""
+
+    def __init__(self) -> None:
+        self.reached, self.overdue, self.cut = threading.Event(), threading.Event(), threading.Event()
+
+
+def stop(api: Any, uuid: str, drain_s: float, end: End) -> None:
     """Abort the task: no new iteration starts, and those in flight are given up if they do not end in `drain_s`.
 
-    What had ended is kept either way: it is no longer with the processes that are ended here. `cut` tells of it.
+    What had ended is kept either way: it is no longer with the processes that are ended here.
     """
     from rally import exceptions
 
-    while not ended.is_set():
+    end.overdue.set()
+    while not end.reached.is_set():
         try:
             api.task.abort(uuid)
         except exceptions.RallyException as error:  # it refuses while it checks the task
             print(f"not stopped yet: {error}", file=sys.stderr)
-            ended.wait(1)
+            end.reached.wait(1)
         else:
             break
-    if not ended.wait(drain_s):
+    if not end.reached.wait(drain_s):
         for process in multiprocessing.active_children():
-            cut.set()
+            end.cut.set()
             print(f"iterations in flight are given up: process {process.pid}", file=sys.stderr)
             process.terminate()
 
@@ -384,8 +390,11 @@ def switch_cleanup_off() -> None:
     users.UserGenerator.cleanup = lambda *_args: None
 
 
-def start_together(directory: Path) -> Any:
-    """A Rally context, the last before the load: say that this client is ready and wait for the common instant."""
+def start_together(directory: Path, begin: Callable[[], None]) -> Any:
+    """A Rally context, the last before the load: say that this client is ready and wait for the common instant.
+
+    `begin` is called then.
+    """
     from rally.task import context
 
     @context.configure(name="start_together", order=sys.maxsize - 2)
@@ -400,6 +409,7 @@ def start_together(directory: Path) -> Any:
                     raise TimeoutError("the other clients were not ready in time")
                 time.sleep(0.01)
             time.sleep(max(0.0, float((directory / "go").read_text()) - time.time()))
+            begin()
 
         def cleanup(self) -> None:
             """Nothing was made."""
