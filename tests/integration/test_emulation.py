@@ -169,7 +169,8 @@ def test_sites_and_directions(context: Context) -> None:
 def one_way_ms(context: Context, src: str, dst: str) -> float:
     receive = (
         "import socket, sys, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind((sys.argv[1], 7007));"
-        "print('ready', flush=True); ways = [-float(s.recv(99)) + time.time() for _ in range(9)]; print(sorted(ways)[4])"
+        "print('ready', flush=True);"
+        "ways = [-float(s.recv(99)) + time.time() for _ in range(9)]; print(sorted(ways)[4])"
     )
     send = (
         "import socket, sys, time; s = socket.socket(type=socket.SOCK_DGRAM);"
