@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -68,14 +69,16 @@ def _said(found: Sequence[tuple[str, str]], total: int) -> str:
 
 
 def _unstable(material: Material) -> Iterator[str]:
-    """Combinations whose runs disagree, or that drifted."""
-    for scenario in material.scenarios:
-        for one in material.combinations:
-            values = {run: 1000 * found for run, found in durations(one.having(scenario), scenario).items()}
-            found = stats.stability(values)
-            if found.verdict == "unstable":
-                where = f"{one.label}: " if material.several else ""
-                yield f"unstable: {where}{short(scenario)} (durations in ms): {'; '.join(found.reasons)}"
+    """Combinations whose runs disagree, or that drifted: of each the scenario that is worst, and how many there are."""
+    for one in material.combinations:
+        scenarios = [scenario for scenario in material.scenarios if one.having(scenario)]
+        judged = [(scenario, stats.stability(durations(one.having(scenario), scenario))) for scenario in scenarios]
+        bad = [(scenario, found) for scenario, found in judged if found.verdict == "unstable"]
+        if bad:
+            worst, found = max(bad, key=lambda pair: 0.0 if math.isnan(pair[1].between) else pair[1].between)
+            where = f"{one.label}: " if material.several else ""
+            many = f"{len(bad)} of {len(judged)} scenarios, most of all " if len(bad) > 1 else ""
+            yield f"unstable: {where}{many}{short(worst)}: {'; '.join(found.reasons)} (durations in s)"
 
 
 def setting(material: Material) -> Section:

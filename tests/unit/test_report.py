@@ -255,6 +255,28 @@ def test_a_javascript_address_is_no_link(tmp_path: Path) -> None:
     )
 
 
+def test_latency_stands_against_the_number_of_hosts_where_that_differs(tmp_path: Path) -> None:
+    combinations = [
+        Combination(backend="galera", nodes=nodes, factors={"backend": "galera", "nodes": str(nodes)})
+        for nodes in (3, 5)
+    ]
+    campaign = write_campaign(tmp_path, combinations=combinations, runs=1, iterations=12, scenarios=SCENARIOS[:1])
+    section = anchors(report.collect([campaign]), campaign)["sites"]
+    assert section.title == "Latency against the number of database hosts"
+    with drawing.styled():
+        axes = section.figures[0].draw().axes[0]
+    assert list(axes.get_xticks()) == [3.0, 5.0]
+    assert axes.get_ylim()[0] == 0
+
+
+def test_runs_that_disagree_are_called_unstable(tmp_path: Path) -> None:
+    campaign = write_campaign(
+        tmp_path, combinations=[Combination()], runs=3, iterations=60, scenarios=SCENARIOS, between_runs=0.5
+    )
+    (line,) = [one for one in warnings(report.collect([campaign]), campaign) if one.startswith("unstable")]
+    assert line.startswith("unstable: 2 of 2 scenarios, most of all ")
+
+
 def test_one_run_has_no_comparison_and_what_an_earlier_report_left_is_removed(tmp_path: Path) -> None:
     run = one_run(tmp_path)
     for name in ("figures/old.svg", "tables/old.csv", "figures/mine.txt"):
