@@ -73,7 +73,8 @@ class Event:
     """Something a user may want to see while it happens.
 
     ``kind``: ``phase`` (begins), ``phase-done``, ``playbook``, ``play``, ``task``, ``ok``, ``changed``,
-    ``failed``, ``unreachable``, ``skipped``, ``retry``, ``stats``, ``note``, ``warning``, ``progress``, ``item`` (of a campaign).
+    ``failed``, ``unreachable``, ``skipped``, ``retry``, ``stats``, ``note``, ``warning``, ``progress``,
+    ``item`` (a campaign begins a run).
     """
 
     kind: str

@@ -212,7 +212,9 @@ def _default(field: FieldInfo) -> str:
         return "<br>".join(f"`{item}`" for item in value) or "none"
     if isinstance(value, float):
         return f"`{value:g}`"
-    return "none" if value is None or value in ({}, "") else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    if value is None or value in ({}, ""):
+        return "none"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _tag(section: type[Section]) -> tuple[str, str] | None:
