@@ -106,7 +106,7 @@ def _install_host(runner: Runner, deployment: Deployment, wanted: HostRules, log
         # Before the rules: no packet must come to a queue that nobody empties.
         pid = start_detached(delayer_command(deployment, wanted), log=logs / "delay.log")
         _wait_for_queues(pid, wanted, logs / "delay.log")
-        runner.run([*_inside(machine), "iptables-restore", "--noflush"], input=restore_text(wanted))
+        runner.run([*_inside(machine), "iptables-restore", "--wait", "--noflush"], input=restore_text(wanted))
 
 
 def _wait_for_queues(pid: int, wanted: HostRules, log: Path) -> None:
@@ -131,7 +131,7 @@ def clear(runner: Runner, deployment: Deployment) -> None:
         if f"-N {CHAIN}" in mangle:
             jumps = [line.replace("-A", "-D", 1) for line in mangle if line == f"-A PREROUTING -j {CHAIN}"]
             lines = ["*mangle", *jumps, f"-F {CHAIN}", f"-X {CHAIN}", "COMMIT"]
-            runner.run([*_inside(machine), "iptables-restore", "--noflush"], input="\n".join(lines) + "\n")
+            runner.run([*_inside(machine), "iptables-restore", "--wait", "--noflush"], input="\n".join(lines) + "\n")
         for qdisc in _roots(runner, machine):
             if qdisc["handle"] == HANDLE:
                 runner.run(["tc", "-netns", machine, "qdisc", "delete", "dev", qdisc["dev"], "root"])
@@ -196,6 +196,8 @@ def _refuse_foreign(runner: Runner, machine: str, wanted: HostRules) -> None:
 
 
 def _roots(runner: Runner, machine: str) -> list[dict[str, str]]:
+    if not (Path("/run/netns") / machine).exists():
+        return []
     listed = runner.run(["tc", "-netns", machine, "-json", "qdisc", "show"]).stdout
     return [qdisc for qdisc in json.loads(listed or "[]") if qdisc.get("root")]
 
