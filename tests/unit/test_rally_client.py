@@ -253,7 +253,7 @@ def test_what_does_not_end_after_a_stop_is_given_up(program: ModuleType, monkeyp
     program.stop(Api, "abc", 0.2, end)
     hanging.join(5)
     assert (end.overdue.is_set(), end.cut.is_set(), end.reached.is_set()) == (True, True, False)
-    assert (hanging.exitcode, Api.task.asked) == (-signal.SIGTERM, ["abc", "abc"])
+    assert (hanging.exitcode, Api.task.asked) == (-signal.SIGKILL, ["abc", "abc"])
 
 
 def test_the_timeout_stands_where_rally_openstack_reads_it(program: ModuleType, tmp_path: Path) -> None:

@@ -349,7 +349,7 @@ def stop(api: Any, uuid: str, drain_s: float, end: End) -> None:
         for process in multiprocessing.active_children():
             end.cut.set()
             print(f"iterations in flight are given up: process {process.pid}", file=sys.stderr)
-            process.terminate()
+            process.kill()
 
 
 def why_refused(message: str) -> str:
