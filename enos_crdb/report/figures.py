@@ -191,7 +191,7 @@ def time_line(title: str, traces: Sequence[Trace], cpu: Mapping[str, tuple[numpy
         upper.set_yscale("log")
         drawing.plain_ticks(upper.yaxis)
     else:
-        upper.set_ylim(bottom=0)
+        upper.set_ylim(0, 1.08 * most)
     upper.set_title(title)
     upper.set_ylabel("iteration (ms)")
     lower.set_xlabel("seconds since the run began")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -107,6 +108,7 @@ def _environment() -> Environment:
     made.tests["notes"] = lambda part: isinstance(part, Notes)
     made.filters["linked"] = linked
     made.filters["broken"] = broken
+    made.filters["breakable"] = breakable
     return made
 
 
@@ -116,6 +118,13 @@ def broken(text: str) -> Markup:
     if not bracket or not rest.rstrip("\N{NARROW NO-BREAK SPACE}\N{DAGGER}").endswith("]"):
         return escape(text)
     return Markup('{0} <span class="interval">[{1}</span>').format(value, rest)
+
+
+def breakable(text: str) -> Markup:
+    """A heading, escaped, that may be broken where words are joined (``tup_fetched``, ``sql.txn.commit.count``)."""
+    return Markup("").join(
+        escape(part) + Markup("<wbr>") * (part in "_.") for part in re.split(r"([_.])", text) if part
+    )
 
 
 def linked(text: str) -> Markup:

@@ -25,8 +25,7 @@ from enos_crdb.testing import Combination, grid, write_campaign
 
 SCENARIOS = ("keystone/authenticate", "keystone/create-user")
 STUDIED = "keystone/create-and-list-users"
-VOID = frozenset(("meta", "br", "img", "link", "hr", "input"))
-SVG_EMPTY = frozenset(("path", "use", "rect", "line", "circle", "polygon"))
+VOID = frozenset(("meta", "br", "wbr", "img", "link", "hr", "input"))
 
 
 class Tree(html.parser.HTMLParser):
@@ -275,6 +274,11 @@ def test_runs_that_disagree_are_called_unstable(tmp_path: Path) -> None:
     )
     (line,) = [one for one in warnings(report.collect([campaign]), campaign) if one.startswith("unstable")]
     assert line.startswith("unstable: 2 of 2 scenarios, most of all ")
+
+
+def test_a_heading_may_be_broken_and_is_escaped() -> None:
+    assert str(page.breakable("tup_fetched")) == "tup_<wbr>fetched"
+    assert str(page.breakable("a.<b>")) == "a.<wbr>&lt;b&gt;"
 
 
 def test_one_run_has_no_comparison_and_what_an_earlier_report_left_is_removed(tmp_path: Path) -> None:
