@@ -176,12 +176,12 @@ def collect(sources: Sequence[Path]) -> Material:
     campaign = loading.campaign(sources[0]) if len(sources) == 1 and (sources[0] / "campaign.json").exists() else None
     for source in sources:
         found = loading.find(source)
-        left |= {one.directory: _left(one) for one in found.skipped}
+        left |= {one.directory: _left(one.directory, one.reason) for one in found.skipped}
         for run in found.runs:
             try:
                 runs[run.directory] = _measured(run)
             except StateError as error:
-                left[run.directory] = Left(directory=run.directory, why=" ".join(str(error).split()))
+                left[run.directory] = _left(run.directory, str(error))
     if not runs:
         raise StateError(_nothing(list(left.values())))
     document = campaign.document if campaign else {}
@@ -194,8 +194,10 @@ def collect(sources: Sequence[Path]) -> Material:
     )
 
 
-def _left(skipped: loading.Skipped) -> Left:
-    return Left(directory=skipped.directory, why=skipped.reason, refused="refused" in skipped.reason)
+def _left(directory: Path, why: str) -> Left:
+    """In one line, without the place of the store: a page may be shown to anybody."""
+    said = " ".join(why.replace(f"{directory}/", "").split())
+    return Left(directory=directory, why=said, refused="refused" in said)
 
 
 def _nothing(left: Sequence[Left]) -> str:
