@@ -139,4 +139,5 @@ def describe(configuration: Configuration) -> list[tuple[str, str]]:
             f"concurrency {bench.concurrency}, {bench.load} load from the {bench.placement} hosts, "
             f"reset per {bench.reset}",
         ),
+        *(("network", constraint.describe()) for constraint in configuration.emulation.constraints),
     ]

@@ -89,7 +89,7 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
         table.add_row(row["network"], row["src"], row["dst"], *measured, "" if wanted is None else _ms(wanted), answers)
     console.print(table)
     for constraint in found["constraints"]:
-        console.print(f"constraint: {escape(_describe(constraint))}", soft_wrap=True)
+        console.print(f"constraint: {escape(Constraint.model_validate(constraint).describe())}", soft_wrap=True)
     console.print(f"emulator: {found['emulator']}; the network is {WORDS[found['verdict']]}")
     for sentence in found["deviations"]:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
@@ -101,13 +101,3 @@ def _times(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _ms(value: float) -> str:
     return f"{value:.2f} ms"
-
-
-def _describe(constraint: Mapping[str, Any]) -> str:
-    first, second = constraint["between"]
-    way = "<->" if constraint["symmetric"] else "->"
-    parts = [f"{constraint['delay_ms']:g} ms one way"] if constraint["delay_ms"] else []
-    parts += [f"{constraint['loss_percent']:g} % lost"] if constraint["loss_percent"] else []
-    parts += [f"at most {constraint['rate']}"] if constraint["rate"] else []
-    sites = ", across sites" if constraint["across_sites"] else ""
-    return f"{first} {way} {second} on {constraint['network']}{sites}: {', '.join(parts) or 'nothing'}"

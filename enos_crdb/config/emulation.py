@@ -74,6 +74,14 @@ class Constraint(Section):
     across_sites: bool = False
     """Only between hosts at different sites."""
 
+    def describe(self) -> str:
+        """For people: ``database <-> database on database: 50 ms one way``."""
+        parts = [f"{self.delay_ms:g} ms one way"] if self.delay_ms else []
+        parts += [f"{self.loss_percent:g} % lost"] if self.loss_percent else []
+        parts += [f"at most {self.rate}"] if self.rate else []
+        ways = f"{self.between[0]} {'<->' if self.symmetric else '->'} {self.between[1]} on {self.network}"
+        return f"{ways}{', across sites' if self.across_sites else ''}: {', '.join(parts) or 'nothing'}"
+
 
 class Emulation(Section):
     """The network between the hosts. Measured before and after every run."""

@@ -84,6 +84,20 @@ class TestLinks:
     def test_a_level_of_zero_is_idle(self) -> None:
         assert {link.idle for link in links([constraint("database", "database")], PLACES)} == {True}
 
+    @pytest.mark.parametrize(
+        ("given", "text"),
+        [
+            (constraint("database", "database", delay_ms=50), "database <-> database on database: 50 ms one way"),
+            (constraint("a", "site:b", network="control", symmetric=False), "a -> site:b on control: nothing"),
+            (
+                constraint("a", "b", loss_percent=0.5, rate="1gbit", across_sites=True),
+                "a <-> b on database, across sites: 0.5 % lost, at most 1gbit",
+            ),
+        ],
+    )
+    def test_a_constraint_describes_itself(self, given: Constraint, text: str) -> None:
+        assert given.describe() == text
+
     @pytest.mark.parametrize(("text", "kbit"), [("64kbit", 64), ("1.5mbit", 1500), ("10gbit", 10_000_000)])
     def test_rates(self, text: str, kbit: float) -> None:
         assert rate_kbit(text) == kbit

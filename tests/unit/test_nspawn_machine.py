@@ -66,6 +66,31 @@ class TestPrerequisites:
         assert "static hosts" in text
         assert "apt-get" not in text
 
+    @pytest.mark.parametrize(
+        ("emulator", "netem", "lacking"),
+        [
+            (None, False, set()),
+            ("auto", True, set()),
+            ("auto", False, {"iptables", "tc", "nsenter"}),
+            ("nfqueue", True, {"iptables", "tc", "nsenter"}),
+            ("netem", True, set()),
+            ("netem", False, {"netem"}),
+        ],
+    )
+    def test_what_emulates_is_asked_for_only_when_it_is_needed(
+        self, emulator: str | None, netem: bool, lacking: set[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = {"iptables", "tc", "nsenter", "netem"}
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        monkeypatch.setattr("shutil.which", lambda name: None if name in known else f"/bin/{name}")
+        monkeypatch.setattr(prerequisites, "netem_refusal", lambda runner: None if netem else "unknown")
+        monkeypatch.setattr(prerequisites, "_impossible", lambda runner: [])
+        found = prerequisites.missing(SubprocessRunner(), suite="bookworm", emulator=emulator)
+        assert {lack.what for lack in found} & known == lacking
+        packages = {lack.what: lack.package for lack in found if lack.what in known}
+        assert packages.get("iptables", "iptables") == "iptables"
+        assert packages.get("netem") is None
+
     def test_capabilities_of_an_ordinary_docker_container(self) -> None:
         assert lacking_capabilities("Name:\tx\nCapEff:\t00000000a80425fb\n") == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
         assert lacking_capabilities("CapEff:\t000001ffffffffff\n") == []
