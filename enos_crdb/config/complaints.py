@@ -110,14 +110,18 @@ def _say(item: Any, path: tuple[str, ...], owner: type[Section] | None) -> str:
             return f"the key `{tag}` is missing; it decides which other keys there are."
         case "string_pattern_mismatch" if path[-1] in PATTERNS:
             return f"{PATTERNS[path[-1]]}, found {_found(value)}."
-        case "too_short":
-            return f"is too short: it needs at least {context['min_length']}, found {context['actual_length']}."
-        case "too_long":
-            return f"is too long: it takes at most {context['max_length']}, found {context['actual_length']}."
+        case "too_short" | "too_long":
+            return f"is {kind.replace('_', ' ')}: it {_length(context)}, found {context['actual_length']}."
         case "value_error":
             return f"{context['error']}."
     message = str(item["msg"])
     return f"{message[0].lower()}{message[1:]}, found {_found(value)}."
+
+
+def _length(context: Mapping[str, Any]) -> str:
+    if "min_length" in context:
+        return f"needs at least {context['min_length']}"
+    return f"takes at most {context['max_length']}"
 
 
 def _found(value: Any) -> str:
