@@ -42,10 +42,9 @@ def survey(ansible: Ansible, hosts: Sequence[Host]) -> dict[str, Survey]:
 def install(ansible: Ansible, hosts: Sequence[Host], links: Sequence[Link]) -> None:
     """Install what `links` say and look at the result; whoever calls has cleared what was there.
 
-    Raises `NetworkError` when an interface is in use by rules of others, or when something is not there afterwards.
+    Raises `NetworkError` when a command fails, or when something is not there afterwards.
     """
     known = survey(ansible, hosts)
-    refuse_foreign(hosts, links, known)
     commands = {host.name: host_commands(host, hosts, links, known[host.name].devices) for host in hosts}
     found = _play(ansible, hosts, "apply", _addresses(hosts, links), commands)
     if lacking := missing(hosts, links, found):

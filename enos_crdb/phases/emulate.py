@@ -36,6 +36,9 @@ def set_network(context: Context, emulation: Emulation | None) -> dict[str, Any]
     if not planned:
         return None
     emulator = choose_emulator(context, wanted.emulator)
+    if emulator == "netem":  # before anything is kept: what `clear` finds afterwards counts as ours
+        hosts = context.resources.hosts
+        netem.refuse_foreign(hosts, planned, netem.survey(context.ansible, hosts))
     baseline = _baseline(context, wanted, planned)
     in_force = {
         "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],

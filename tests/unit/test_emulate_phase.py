@@ -55,6 +55,7 @@ class Network(RecordingAnsible):
     provider: Queues
     dead: tuple[str, ...] = ()
     netem: bool = False
+    qdiscs: tuple[dict[str, Any], ...] = ()
 
     def run(self, playbook: str, hosts: Sequence[Host], **options: Any) -> PlaybookResult:
         answers = {}
@@ -63,7 +64,10 @@ class Network(RecordingAnsible):
                 name = "Measure round trips"
                 found: Any = self._measured(host, options["host_variables"][host.name])
             else:
-                name, found = "Control traffic", {"devices": {}, "qdiscs": [], "netem": self.netem, "why": "unknown"}
+                name = "Control traffic"
+                addresses = options["host_variables"][host.name]["emulation_addresses"]
+                found = {"devices": dict.fromkeys(addresses, "eno1"), "qdiscs": self.qdiscs, "netem": self.netem}
+                found["why"] = "unknown"
             if host.name not in self.dead:
                 answers[host.name] = {name: {"stdout": json.dumps(found)}}
         unreachable = tuple(
@@ -246,6 +250,26 @@ def test_netem_is_preferred_where_the_hosts_have_it(path: Path) -> None:
     network(context).netem = True
     assert emulate.choose_emulator(context, "auto") == "netem"
     assert emulate.choose_emulator(context, "nfqueue") == "nfqueue"
+
+
+def test_rules_of_others_are_neither_replaced_nor_cleared(path: Path) -> None:
+    context = a_context(path, CONSTRAINTS)
+    network(context).netem = True
+    network(context).qdiscs = ({"dev": "eno1", "kind": "htb", "handle": "1:", "root": True},)
+    with pytest.raises(NetworkError, match=r"eno1 already has rules that enos_crdb did not make \(htb 1:\)"):
+        emulate.apply_file(context)
+    assert {played.variables.get("emulation_action") for played in network(context).played} == {"survey"}
+    assert saved(context) is None
+
+
+def test_a_netem_that_delays_nothing_is_refused_and_cleared(path: Path) -> None:
+    context = a_context(path, CONSTRAINTS)
+    network(context).netem = True
+    with pytest.raises(NetworkError, match=r"(?s)tc shows 0 \(none\).*were accepted and are not there"):
+        emulate.apply_file(context)
+    actions = [played.variables.get("emulation_action") for played in network(context).played]
+    assert actions[-2:] == ["apply", "clear"]
+    assert saved(context) is None
 
 
 def test_what_is_not_to_be_had_is_said(path: Path) -> None:
