@@ -9,7 +9,7 @@ from enos_crdb.errors import ConfigurationError
 from enos_crdb.report.effects import Difference, against_first, differences
 from enos_crdb.report.material import Material, renamed
 from enos_crdb.report.numbers import Numbers, numbers
-from enos_crdb.report.settings import LOCAL_PROVIDERS, MUST_BE_EQUAL, machine
+from enos_crdb.report.settings import FOLLOW, LOCAL_PROVIDERS, MUST_BE_EQUAL, machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,6 @@ def _differing(material: Material) -> dict[str, list[str]]:
     if material.runs[0].settings["provider"] in LOCAL_PROVIDERS:
         found["machine"] = [machine(one.runs[0].manifest) for one in material.combinations]
     return {name: values for name, values in found.items() if len(set(values)) > 1}
-
-
-FOLLOW = ("backend version", "backend options", "database hosts", "Keystone hosts", "sites", "Rallies")
-"""Settings that go with another one: with the backend, or the number of hosts."""
 
 
 def _warnings(material: Material, differing: dict[str, list[str]]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from enos_crdb import loading, stats
 from enos_crdb.errors import StateError
 from enos_crdb.model import RESPONSE, STEADY
-from enos_crdb.report.settings import natural, settings
+from enos_crdb.report.settings import FOLLOW, natural, settings
 from enos_crdb.stats import ITERATION
 from enos_crdb.summary import Summary, summarise
 
@@ -252,9 +252,17 @@ def _factors(run: Measured, planned: bool) -> dict[str, str]:
 
 
 def _differing(levels: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    names = dict.fromkeys(name for one in levels for name in one)
-    varied = [name for name in names if len({one.get(name, "") for one in levels}) > 1]
-    return [{name: one.get(name, "") for name in varied} for one in levels]
+    """Of the settings, as few as tell all combinations apart; those that follow from others come last."""
+    names = sorted(dict.fromkeys(name for one in levels for name in one), key=lambda name: name in FOLLOW)
+    kept: list[str] = []
+    for name in names:
+        if _distinct(levels, [*kept, name]) > _distinct(levels, kept):
+            kept.append(name)
+    return [{name: one.get(name, "") for name in kept} for one in levels]
+
+
+def _distinct(levels: Sequence[Mapping[str, str]], names: Sequence[str]) -> int:
+    return len({tuple(one.get(name, "") for name in names) for one in levels})
 
 
 def _level_order(levels: Mapping[str, str], experiment: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -13,6 +13,8 @@ MUST_BE_EQUAL: Mapping[str, str] = {
     "provider": "hosts of another provider are other machines",
 }
 """Setting -> why a difference there hides what is compared."""
+FOLLOW = ("backend version", "backend options", "database hosts", "Keystone hosts", "sites", "Rallies")
+"""Settings that go with another one: with the backend, or the number of hosts."""
 LOCAL_PROVIDERS = ("nspawn", "vagrant")
 """Their hosts are the machine that enos_crdb runs on."""
 

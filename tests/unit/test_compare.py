@@ -101,6 +101,16 @@ def test_runs_that_repeat_one_another_are_compared_one_by_one(results: Path) -> 
     assert any("come and go between runs" in warning for warning in found.warnings)
 
 
+def test_runs_outside_a_campaign_are_called_by_as_little_as_tells_them_apart(results: Path) -> None:
+    for run in runs(results):
+        change(run, campaign=None)
+    labels = [one.label for one in compared(*runs(results)).material.combinations]
+    assert labels == ["postgresql", "mariadb"]
+    change(runs(results)[1], configuration__openstack__keystone__cache="none")
+    labels = [one.label for one in compared(*runs(results)).material.combinations]
+    assert labels == ["postgresql, cache memcached", "postgresql, cache none", "mariadb, cache memcached"]
+
+
 def test_the_first_one_named_is_the_first(results: Path) -> None:
     first, *_, last = runs(results)
     assert [one.backend for one in compared(last, first).material.combinations] == ["mariadb", "postgresql"]
