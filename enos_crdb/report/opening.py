@@ -40,8 +40,9 @@ def _incomplete(material: Material) -> Notes:
         causes = sorted({str(line.get("cause") or "no cause given") for line in failed})
         lines.append(f"{len(failed)} attempts of the campaign failed ({', '.join(causes)}); see the campaign's order.")
     if material.campaign and not material.campaign.get("finished_at"):
-        planned, ended = len(material.campaign.get("plan") or ()), len({line.get("item") for line in material.journal})
-        lines.append(f"the campaign is not finished: {ended} of {planned} items ended.")
+        planned = len(material.campaign.get("plan") or ())
+        done = len({line.get("item") for line in material.journal if line.get("status") == "ok"})
+        lines.append(f"the campaign is not finished: {done} of {planned} planned runs are done.")
     if material.torn_journal:
         lines.append("the last line of the campaign's journal is torn: an attempt is missing from its order.")
     lines += [f"{run.name}: {run.summary.failure}" for run in material.runs if run.summary.failure]
