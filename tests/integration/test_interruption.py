@@ -47,8 +47,12 @@ def test_deploy_continues_after_an_interruption_of_each_step(engine: Engine, by:
     assert traces(directory, mark) == []
 
 
-@pytest.mark.parametrize("by", SIGNALS, ids=["ctrl-c", "kill-9"])
-@pytest.mark.parametrize("step", STEPS)
+# After Ctrl-C the engine has put away more than after kill -9: two steps of it are enough.
+@pytest.mark.parametrize(
+    ("step", "by"),
+    [(step, signal.SIGKILL) for step in STEPS]
+    + [(step, signal.SIGINT) for step in ("Starting the hosts", "Configuring the database")],
+)
 def test_destroy_cleans_after_an_interruption(engine: Engine, step: str, by: signal.Signals) -> None:
     engine.interrupt(("deploy", *FILE), at=step, by=by)
     directory, mark = engine.directory, mark_of(engine.directory)

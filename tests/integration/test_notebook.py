@@ -35,7 +35,7 @@ def test_the_notebook_runs_a_campaign_and_draws_it(engine: Engine, monkeypatch: 
     (directory,) = Path(place, "results", "campaigns").iterdir()
     campaign = Campaign(directory)
     assert campaign.finished
-    assert [entry["status"] for entry in campaign.entries] == ["ok"] * 6, "and no attempt was needed twice"
+    assert [entry["status"] for entry in campaign.entries] == ["ok"] * 9, "and no attempt was needed twice"
     assert len([output for output in outputs(notebook) if "image/png" in output.get("data", {})]) == 2
     text = "\n".join(str(output.get("text", "")) for output in outputs(notebook))
     assert "round trips: predicted" in text
