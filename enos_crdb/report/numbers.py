@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from enos_crdb import stats
 from enos_crdb.report.material import Combination, Material, Measured
@@ -81,6 +81,19 @@ def _mean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def durations(runs: Sequence[Measured], scenario: str) -> dict[tuple[str, str], numpy.ndarray]:
-    """(deployment, run) -> durations (s) of the successful ones, as `stats` resamples them."""
-    return {(run.deployment, run.name): run.good_s(scenario) for run in runs}
+def durations(runs: Sequence[Measured], scenario: str, metric: str = "") -> dict[tuple[str, str], numpy.ndarray]:
+    """(deployment, run) -> durations (s) of the successful ones, as `stats` resamples them.
+
+    Of an atomic action, or of whatever counts as the scenario's duration.
+    """
+    return {(run.deployment, run.name): run.good_s(scenario, metric) for run in runs}
+
+
+def in_ms(name: str, found: Estimate) -> dict[str, Any]:
+    """The cells of an estimate of seconds, in milliseconds, as `parts.estimated` shows them."""
+    return {
+        f"{name}_ms": MS * found.value,
+        f"{name}_ms_low": MS * found.low,
+        f"{name}_ms_high": MS * found.high,
+        f"{name}_ms_sparse": found.sparse,
+    }

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from enos_crdb import stats
 from enos_crdb.model import RESPONSE, slug
 from enos_crdb.report import drawing, figures, parts
 from enos_crdb.report.figures import Distribution
 from enos_crdb.report.material import Combination, Material
-from enos_crdb.report.numbers import Numbers
+from enos_crdb.report.numbers import Numbers, durations, in_ms
 from enos_crdb.report.parts import Column, Figure, Section, Table
 from enos_crdb.stats import ITERATION
 
@@ -104,8 +105,7 @@ def _row(one: Numbers) -> dict[str, Any]:
         "statuses": ", ".join(one.statuses),
     }
     for name, found in one.durations.items():
-        value, low, high = one.ms(name)
-        row |= {f"{name}_ms": value, f"{name}_ms_low": low, f"{name}_ms_high": high, f"{name}_ms_sparse": found.sparse}
+        row |= in_ms(name, found)
     return row
 
 
@@ -163,16 +163,25 @@ def _told(one: Distribution) -> str:
     return f"{one.label}: median {parts.number(middle)} ms, {one.failures} of {one.n} failed"
 
 
+OF_ACTIONS = ("mean", "p50", "p95")
+"""What is told of atomic actions."""
+
+
 def actions(material: Material) -> Section:
     """What iterations are made of."""
-    rows = [row for scenario in material.scenarios for one in material.combinations for row in _actions(scenario, one)]
+    rows = [
+        row
+        for scenario in material.scenarios
+        for one in material.combinations
+        for row in _actions(scenario, one, material.seed)
+    ]
     columns = [parts.text("scenario", "scenario"), parts.text("action", "action")]
     columns += [parts.text("combination", "combination")] if material.several else []
     columns += [parts.count("n", "n"), parts.count("failed", "failed")]
-    columns += [parts.measure(f"{name} (ms)", f"{name}_ms") for name in ("mean", "p50", "p95")]
+    columns += [parts.estimated(f"{name} (ms)", f"{name}_ms") for name in OF_ACTIONS]
     table = Table(
         name="actions",
-        caption="Atomic actions: durations in milliseconds of those that succeeded, all runs together.",
+        caption="Atomic actions: durations in milliseconds of those that succeeded, with 95 % intervals as above.",
         columns=tuple(columns),
         rows=tuple(rows),
     )
@@ -180,9 +189,7 @@ def actions(material: Material) -> Section:
     return Section(anchor="actions", title="Atomic actions", lead=lead, parts=(table,) if rows else ())
 
 
-def _actions(scenario: str, combination: Combination) -> Iterator[Mapping[str, Any]]:
-    import numpy
-
+def _actions(scenario: str, combination: Combination, seed: int) -> Iterator[Mapping[str, Any]]:
     runs = combination.having(scenario)
     metrics = dict.fromkeys(
         row.statistics.metric
@@ -191,16 +198,15 @@ def _actions(scenario: str, combination: Combination) -> Iterator[Mapping[str, A
         if row.statistics.scenario == scenario and row.statistics.metric not in (ITERATION, RESPONSE)
     )
     for metric in metrics:
-        values = numpy.concatenate([run.good_s(scenario, metric) for run in runs]) * 1000
+        good = durations(runs, scenario, metric)
         made = sum(run.count(scenario, metric) for run in runs)
-        quantiles = numpy.quantile(values, (0.5, 0.95)) if len(values) else (math.nan, math.nan)
-        yield {
+        row: dict[str, Any] = {
             "scenario": short(scenario),
             "action": metric,
             "combination": combination.label,
             "n": made,
-            "failed": made - len(values),
-            "mean_ms": float(values.mean()) if len(values) else math.nan,
-            "p50_ms": float(quantiles[0]),
-            "p95_ms": float(quantiles[1]),
+            "failed": made - sum(map(len, good.values())),
         }
+        for name, found in zip(OF_ACTIONS, stats.estimates(good, OF_ACTIONS, seed=seed), strict=True):
+            row |= in_ms(name, found)
+        yield row
