@@ -17,9 +17,9 @@ from enos_crdb.cli import show
 from enos_crdb.cli.bundle import bundle
 from enos_crdb.cli.campaign import campaign
 from enos_crdb.cli.emulate import emulate
-from enos_crdb.cli.report import compare, report
+from enos_crdb.cli.report import compare, page_of, report
 from enos_crdb.cli.session import Session
-from enos_crdb.errors import ConfigurationError
+from enos_crdb.errors import BenchError, ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -118,7 +118,12 @@ def run(session: Session, /, file: Path, overrides: tuple[str, ...], **options: 
     configuration = config.load(file, overrides)
     section = session.bench_section((), options, configuration)
     session.deploy(configuration, announce=False)
-    session.bench(section)
+    try:
+        session.bench(section)
+    except BenchError:
+        page_of(session, session.deployment().last_run())  # it tells what failed, too
+        raise
+    page_of(session, session.deployment().last_run())
 
 
 @cli.command()

@@ -51,17 +51,24 @@ def report(session: Session, names: tuple[str, ...], output: Path | None) -> Non
     single = len(sources) == 1 and sources[0].parent.name == "runs"
     if single:
         show.run(session.console, sources[0])
-    try:
-        material = pages.collect(sources)
-    except StateError as error:
-        if not single:
-            raise
-        session.console.print(f"[yellow]warning:[/yellow] no page: {escape(str(error))}", soft_wrap=True)
+        page_of(session, sources[0], output)
         return
-    if not single:
-        _results(session.console, numbers(material), lambda _: "")
-        _tell(session.console, [f"{one.directory.name}: {one.why}" for one in material.left])
+    material = pages.collect(sources)
+    _results(session.console, numbers(material), lambda _: "")
+    _tell(session.console, [f"{one.directory.name}: {one.why}" for one in material.left])
     _write(session, material, output or _place(session, sources))
+
+
+def page_of(session: Session, run: Path, place: Path | None = None) -> None:
+    """Write the page about one run, in its directory unless told otherwise; without numbers there is none."""
+    from enos_crdb import report as pages
+
+    try:
+        material = pages.collect([run])
+    except StateError as error:
+        _tell(session.console, [f"no page: {error}"])
+        return
+    _write(session, material, place or run)
 
 
 @click.command()

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from enos_crdb.__main__ import main
+from enos_crdb.cli.session import Session
 from enos_crdb.config.scenarios import SCENARIOS
 from enos_crdb.errors import BenchError, ConfigurationError, Interrupted, PrerequisiteError, StateError
 from enos_crdb.providers.nspawn import prerequisites
 from enos_crdb.store import Store
+from enos_crdb.testing import Combination, write_campaign
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = str(ROOT / "configs" / "local.yaml")
@@ -190,3 +192,25 @@ __main__.main([])
     assert done.stdout.strip() == f"worker {128 + signal.SIGTERM}"
     assert "Traceback" not in done.stderr
     assert done.returncode == Interrupted.exit_code
+
+
+@pytest.mark.parametrize("problem", ["", "2 of 10 iterations failed"], ids=["well", "missed its SLA"])
+def test_run_ends_with_a_page_whatever_was_measured(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], problem: str
+) -> None:
+    combination = Combination(backend="postgresql", factors={"backend": "postgresql"})
+    write_campaign(store, combinations=[combination], runs=1, iterations=10, scenarios=["keystone/create-user"])
+    (deployment,) = (path.parent for path in store.glob("*/deployment.json"))
+
+    def bench(session: Session, section: object) -> None:
+        if problem:
+            raise BenchError(problem)
+
+    monkeypatch.setattr(Session, "deploy", lambda *_, **__: None)
+    monkeypatch.setattr(Session, "bench", bench)
+    status = call("--deployment", str(deployment), "run", "--env", LOCAL)
+    assert status == (BenchError.exit_code if problem else 0)
+    (page,) = deployment.glob("runs/*/report.html")
+    said = capsys.readouterr()
+    assert str(page) in said.out.replace("\n", "")
+    assert problem in said.err
