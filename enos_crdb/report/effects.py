@@ -47,25 +47,26 @@ def verdict(effect: stats.Effect) -> str:
         return "cannot be told: too few iterations"
     if ratio.low <= 1 <= ratio.high:
         return "no difference seen"
-    said = _slower(ratio.value) if ratio.value > 1 else _faster(ratio.value)
-    ends = (ratio.low, ratio.high) if ratio.value > 1 else (ratio.high, ratio.low)
-    sure = f"{said} ({' to '.join(_share(end) for end in ends)})"
+    sure = _slower(ratio) if ratio.value > 1 else _faster(ratio)
     if effect.covers == "iterations" and abs(ratio.value - 1) < COME_AND_GO:
         return f"{sure}, but single runs differ by that much: repeat"
     return sure
 
 
-def _slower(ratio: float) -> str:
-    return f"{parts.number(ratio)} times as long" if ratio >= 2 else f"{(ratio - 1) * 100:.0f} % slower"
+def _slower(ratio: stats.Interval) -> str:
+    if ratio.value >= 2:
+        return f"{parts.number(ratio.value)} times as long ({parts.number(ratio.low)} to {parts.number(ratio.high)})"
+    return f"{_percent(ratio.value)} slower ({_percent(ratio.low)} to {_percent(ratio.high)})"
 
 
-def _faster(ratio: float) -> str:
-    return f"{parts.number(1 / ratio)} times as fast" if ratio <= 0.5 else f"{(1 - ratio) * 100:.0f} % faster"
+def _faster(ratio: stats.Interval) -> str:
+    if ratio.value <= 0.5:
+        ends = f"{parts.number(1 / ratio.high)} to {parts.number(1 / ratio.low)}"
+        return f"{parts.number(1 / ratio.value)} times as fast ({ends})"
+    return f"{_percent(ratio.value)} faster ({_percent(ratio.high)} to {_percent(ratio.low)})"
 
 
-def _share(ratio: float) -> str:
-    if ratio >= 2 or ratio <= 0.5:
-        return f"{parts.number(max(ratio, 1 / ratio))} times"
+def _percent(ratio: float) -> str:
     return f"{abs(ratio - 1) * 100:.0f} %"
 
 
