@@ -23,6 +23,8 @@ from enos_crdb.errors import StateError
 from enos_crdb.model import Host, Network, Resources
 
 SCHEMA_VERSION = 1
+CAMPAIGNS = "campaigns"
+"""Directory of campaigns below the results."""
 ORPHANS_END_S = 60.0
 """How long the workers of a killed command may still hold its deployment."""
 
@@ -227,7 +229,7 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o600, durable: bool 
             if durable:
                 os.fsync(stream.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, must not leave half a file
         Path(temporary).unlink(missing_ok=True)
         raise
 

@@ -11,7 +11,7 @@ from typing import Any
 from enos_crdb import loading
 from enos_crdb.errors import StateError
 from enos_crdb.loading import StoredCampaign
-from enos_crdb.store import read_json
+from enos_crdb.store import CAMPAIGNS, read_json
 
 OF_RUN: tuple[str, ...] = (
     "manifest.json",
@@ -69,7 +69,7 @@ def gather(results: Path, wanted: Sequence[str]) -> Contents:
 
 def _place(results: Path, name: str) -> Path:
     """The directory called `name`: a path, a campaign, a deployment, or a run of any deployment."""
-    tried = [Path(name), results / name, results / loading.CAMPAIGNS / name, *sorted(results.glob(f"*/runs/{name}"))]
+    tried = [Path(name), results / name, results / CAMPAIGNS / name, *sorted(results.glob(f"*/runs/{name}"))]
     for path in tried:
         if any((path / mark).exists() for mark in ("campaign.json", "deployment.json", "manifest.json")):
             return path.resolve()
@@ -77,7 +77,7 @@ def _place(results: Path, name: str) -> Path:
 
 
 def _newest(results: Path) -> Path:
-    found = [path.parent for path in results.glob(f"{loading.CAMPAIGNS}/*/campaign.json")]
+    found = [path.parent for path in results.glob(f"{CAMPAIGNS}/*/campaign.json")]
     if not found:
         raise StateError(f"there is no campaign in {results}.\nName a run or a deployment: `enos_crdb bundle RUN`.")
     return max(found, key=lambda path: (str(read_json(path / "campaign.json").get("created_at")), path.name)).resolve()

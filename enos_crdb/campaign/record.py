@@ -16,8 +16,6 @@ from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import StateError
 from enos_crdb.sweep import Item, Observed, Plan, estimate
 
-CAMPAIGNS = "campaigns"
-"""Directory of campaigns below the results."""
 SCHEMA_VERSION = 1
 PLANNED = ("configuration", "factors", "exclude", "repetitions", "seed", "adaptive")
 """Keys of the experiment that decide the plan; the others may change while a campaign is resumed."""
@@ -168,7 +166,7 @@ def begin(results: Path, plan: Plan) -> Record:
             "Go on with it: --resume. To give it up, remove its hosts with --destroy, then move or delete "
             f"{unfinished[-1]}."
         )
-    directory = results / CAMPAIGNS / f"{plan.experiment.experiment}-{store.stamp()}"
+    directory = results / store.CAMPAIGNS / f"{plan.experiment.experiment}-{store.stamp()}"
     while directory.exists():
         directory = directory.with_name(f"{plan.experiment.experiment}-{store.stamp()}-{token_hex(2)}")
     directory.mkdir(parents=True, mode=0o700)
@@ -198,7 +196,7 @@ def resume(results: Path, plan: Plan, *, finished: bool = False) -> Record:
     if finished and not unfinished:
         unfinished = done
     if not unfinished:
-        why = f"{done[-1].name} is finished" if done else f"no campaign of {name} is in {results / CAMPAIGNS}"
+        why = f"{done[-1].name} is finished" if done else f"no campaign of {name} is in {results / store.CAMPAIGNS}"
         raise StateError(f"there is nothing to resume: {why}.\nLeave --resume out to begin a new one.")
     directory = unfinished[-1]
     document = store.read_json(directory / "campaign.json")
@@ -215,7 +213,7 @@ def resume(results: Path, plan: Plan, *, finished: bool = False) -> Record:
 def find(results: Path, experiment: str, *, finished: bool) -> list[Path]:
     """Directories of an experiment's campaigns that are finished, or are not, the oldest first."""
     found = []
-    for path in sorted((results / CAMPAIGNS).glob(f"{experiment}-*/campaign.json")):
+    for path in sorted((results / store.CAMPAIGNS).glob(f"{experiment}-*/campaign.json")):
         document = store.read_json(path)
         version = document.get("schema_version")
         if version != SCHEMA_VERSION:

@@ -16,14 +16,15 @@ from rich.table import Table
 from enos_crdb.cli import show
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import StateError
+from enos_crdb.store import CAMPAIGNS
 
 if TYPE_CHECKING:
     from enos_crdb.report.comparison import Comparison
     from enos_crdb.report.material import Material
     from enos_crdb.report.numbers import Numbers
 
-REPORTS, CAMPAIGNS = "reports", "campaigns"
-"""Directories below the results: pages about several runs, and campaigns."""
+REPORTS = "reports"
+"""Directory of pages about several runs, below the results."""
 MARKS = ("manifest.json", "campaign.json", "deployment.json", "runs", CAMPAIGNS, "current")
 """What a directory has that can be reported."""
 

@@ -2,7 +2,6 @@
 
 from enos_crdb.loading.points import points
 from enos_crdb.loading.stored import (
-    CAMPAIGNS,
     Found,
     Skipped,
     StoredCampaign,
@@ -10,13 +9,13 @@ from enos_crdb.loading.stored import (
     campaign,
     directories,
     find,
+    network_refused,
     runs,
     stand_in,
 )
 from enos_crdb.loading.tables import load
 
 __all__ = [
-    "CAMPAIGNS",
     "Found",
     "Skipped",
     "StoredCampaign",
@@ -25,6 +24,7 @@ __all__ = [
     "directories",
     "find",
     "load",
+    "network_refused",
     "points",
     "runs",
     "stand_in",

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from enos_crdb.errors import StateError
-from enos_crdb.store import read_json, read_lines
+from enos_crdb.store import CAMPAIGNS, read_json, read_lines
 
-CAMPAIGNS = "campaigns"
-"""Directory of campaigns below the results."""
 COCKROACHDB = ("CCL", "OSS")
 """Distributions of CockroachDB, as the program names itself."""
 NEEDED = ("run", "deployment", "started_at", "configuration", "hosts", "scenarios", "warnings")
@@ -162,6 +160,11 @@ def stand_in(directory: Path, manifest: Mapping[str, Any]) -> str:
     return ""
 
 
+def network_refused(network: Mapping[str, Any]) -> bool:
+    """Whether what a manifest says of the network makes the run one whose numbers are not given."""
+    return bool(network.get("verdict") == "off" and network.get("mismatch", "refuse") == "refuse")
+
+
 def directories(root: Path) -> Iterator[Path]:
     """Directories of runs below a run, a deployment, a campaign or a results directory, whatever is in them."""
     if (root / "campaign.json").exists():
@@ -212,8 +215,8 @@ def _refuse(directory: Path, manifest: Mapping[str, Any], verdicts: dict[Path, d
     """Raises `StateError` for a run that is well-formed and does not count all the same."""
     if why := stand_in(directory, manifest):
         raise StateError(why)
-    network = manifest.get("network") or {}
-    if network.get("verdict") == "off" and network.get("mismatch", "refuse") == "refuse":
+    network = manifest.get("network") or {}  # runs of 0.1.0 did not measure it
+    if network_refused(network):
         raise StateError(f"refused: its network was off: {'; '.join(network.get('deviations', []))}")
     labels = manifest.get("campaign") or {}
     if labels:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enos_crdb import events
+from enos_crdb import events, loading
 from enos_crdb.config.emulation import Constraint, Emulation, Link, links
 from enos_crdb.errors import EnosCrdbError, NetworkError
 from enos_crdb.network import Judgement, RoundTrip, Tolerance, expect, judge, netem, round_trips
@@ -81,7 +81,7 @@ def _install(context: Context, emulator: str, planned: Sequence[Link]) -> None:
 def _gate(context: Context, emulation: Emulation) -> dict[str, Any]:
     """Measure what was just installed. Raises `NetworkError` when it is off and that is to be refused."""
     found = before(context, emulation)
-    if found["verdict"] == "off" and emulation.mismatch == "refuse":
+    if loading.network_refused(found):
         raise NetworkError(
             "The emulated network is not what the constraints say:\n"
             + _indented(found["deviations"])
@@ -276,7 +276,7 @@ def after(context: Context, network: dict[str, Any]) -> dict[str, Any]:
 
 def refuse(network: Mapping[str, Any]) -> None:
     """Raise `NetworkError` when the network was off and the file says to refuse that."""
-    if network["verdict"] == "off" and network["mismatch"] == "refuse":
+    if loading.network_refused(network):
         raise NetworkError(
             "The network is not what the constraints say, so the numbers are not to be trusted:\n"
             + _indented(network["deviations"])

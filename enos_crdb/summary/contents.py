@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enos_crdb.errors import StateError
-from enos_crdb.loading import stand_in
+from enos_crdb.loading import network_refused, stand_in
 from enos_crdb.store import read_json
 from enos_crdb.summary.doubts import doubts, throttled_soon
 from enos_crdb.summary.facts import facts, labels
@@ -71,7 +71,7 @@ def _refuse_stand_in(directory: Path, manifest: Mapping[str, Any]) -> None:
 def _refuse_another_network(directory: Path, manifest: Mapping[str, Any]) -> None:
     """Numbers of a network that is not the one asked for are only given when the file says to mark them."""
     network = manifest.get("network") or {}  # runs of 0.1.0 did not measure it
-    if network.get("verdict") == "off" and network["mismatch"] == "refuse":
+    if network_refused(network):
         raise StateError(
             f"run {manifest['run']} is not reported: its network was not what the constraints say.\n"
             + "\n".join(f"  {sentence}" for sentence in network["deviations"])

@@ -51,20 +51,7 @@ class Engine:
 
     def interrupt(self, arguments: Sequence[str], *, at: str, by: signal.Signals, timeout_s: float = 600) -> Ended:
         """Start a command and send it a signal, to its whole process group as a terminal does, when it prints `at`."""
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            # A shell starts its background jobs deaf to Ctrl-C, and children inherit that; a terminal's jobs are not.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        process = subprocess.Popen(
-            [*ENGINE, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            bufsize=1,
-            start_new_session=True,
-        )
+        process = self.start(arguments)
         assert process.stdout is not None
         seen = []
         deadline = time.monotonic() + timeout_s
@@ -79,6 +66,23 @@ class Engine:
             raise AssertionError(f"it never printed {at!r}:\n{''.join(seen)}")
         seen.append(process.stdout.read())
         return Ended(process.wait(timeout=120), "".join(seen))
+
+    def start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own; what it prints comes line by line."""
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # A shell starts its background jobs deaf to Ctrl-C, and children inherit that; a terminal's jobs are not.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return subprocess.Popen(
+            [*ENGINE, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
 
     @property
     def environment(self) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from enos_crdb import loading
 from enos_crdb.campaign import Campaign
 from enos_crdb.store import read_json
-from tests.integration.engine import ENGINE, ROOT, Engine
+from tests.integration.engine import Engine
 from tests.integration.test_faults import hosts_of
 
 pytestmark = pytest.mark.nspawn
@@ -42,17 +41,7 @@ def watched(
     engine: Engine, arguments: Sequence[str], marks: Sequence[str], act: Callable[[int], None]
 ) -> tuple[int, str]:
     """Run a command and call `act` with its process when it has printed all of `marks`, one after the other."""
-    process = subprocess.Popen(
-        [*ENGINE, *arguments],
-        cwd=ROOT,
-        env=engine.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        bufsize=1,
-        start_new_session=True,
-    )
+    process = engine.start(arguments)
     assert process.stdout is not None
     seen, wanted = [], list(marks)
     for line in process.stdout:

@@ -137,7 +137,7 @@ class Fleet:
             try:
                 for future in futures:
                     future.result()
-            except BaseException:
+            except BaseException:  # Ctrl-C, too: the other hosts are not waited for
                 cancelled.set()
                 raise
         self._notify(f"{_count(asleep)} up in {time.monotonic() - started:.1f} s")
