@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from enos_crdb import events, shipped
+from enos_crdb import events, shipped, ssh
 from enos_crdb.errors import DeploymentError
 from enos_crdb.masking import masked_text
 from enos_crdb.model import Event, Host
 
 CALLBACKS = Path(__file__).resolve().parent / "ansible_callbacks"
-SETTINGS: Mapping[str, str] = {
+SETTINGS: dict[str, str] = {
     "ANSIBLE_CONFIG": str(shipped.directory("playbooks") / "ansible.cfg"),
     "ANSIBLE_PIPELINING": "True",
     "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=300s -o ServerAliveInterval=5"
@@ -37,6 +38,8 @@ SETTINGS: Mapping[str, str] = {
 }
 """Ansible's settings by environment variables; a user's ansible.cfg must not change a measurement."""
 
+if ssh.configured():
+    SETTINGS["ANSIBLE_SSH_ARGS"] += " " + shlex.join(ssh.configured())
 os.environ.update(SETTINGS)  # here, because Ansible reads most of them when it is imported, which EnOSlib does
 
 SHOWN_CHARACTERS = 1500
@@ -227,6 +230,7 @@ def _roles(hosts: Sequence[Host], host_variables: Mapping[str, Mapping[str, Any]
     for host in hosts:
         extra = {
             "ansible_python_interpreter": "/usr/bin/python3",
+            **({} if host.user == "root" else {"ansible_become": True}),
             **host.variables,
             **host_variables.get(host.name, {}),
         }

@@ -10,7 +10,6 @@ from typing import Any
 from enos_crdb import keystone, locks, shipped, software
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
-from enos_crdb.keystone import Wheels
 from enos_crdb.model import LOAD, Host, Resources
 
 PASSWORDS = ("database_password", "keystone_admin_password")
@@ -33,19 +32,12 @@ def lock_files(configuration: Configuration) -> dict[str, Path]:
     return {"keystone": locks.lock_file(directory, release), "rally": locks.lock_file(directory, "rally")}
 
 
-def install_variables(
-    configuration: Configuration, wheels: Mapping[str, Wheels], keystone_crdb: Path
-) -> dict[str, Any]:
+def install_variables(configuration: Configuration, keystone_crdb: Path) -> dict[str, Any]:
     """Variables of ``install.yml``, equal for all hosts; `keystone_crdb` is its wheel on this machine."""
     return {
         **_common(configuration),
         **installation(configuration),
-        **keystone.install_variables(
-            configuration.openstack,
-            keystone=wheels["keystone"],
-            rally=wheels["rally"],
-            keystone_crdb=str(keystone_crdb),
-        ),
+        **keystone.install_variables(configuration.openstack, keystone_crdb=str(keystone_crdb)),
     }
 
 

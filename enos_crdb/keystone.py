@@ -78,8 +78,8 @@ def bootstrap_host(resources: Resources) -> str:
     return min(host.name for host in resources.with_role("keystone"))
 
 
-def install_variables(openstack: OpenStack, *, keystone: Wheels, rally: Wheels, keystone_crdb: str) -> dict[str, Any]:
-    """Variables of `preflight` and `install` of the Ansible roles keystone and rally; equal for all hosts.
+def install_variables(openstack: OpenStack, *, keystone_crdb: str) -> dict[str, Any]:
+    """Variables of `preflight` and `install` of the Ansible roles keystone and rally that are equal for all hosts.
 
     ``keystone_crdb`` is the wheel of that distribution, on this machine.
     """
@@ -87,13 +87,19 @@ def install_variables(openstack: OpenStack, *, keystone: Wheels, rally: Wheels, 
         "keystone_release": openstack.release,
         "keystone_oldest_python": locks.OLDEST_PYTHON[locks.keystone_lock(openstack.release)],
         "keystone_virtualenv": VIRTUALENV,
-        "keystone_wheelhouse": keystone.directory,
-        "keystone_wheelhouse_archive": keystone.archive,
         "keystone_crdb_wheel": keystone_crdb,
         "rally_oldest_python": locks.OLDEST_PYTHON["rally"],
         "rally_virtualenv": RALLY_VIRTUALENV,
-        "rally_wheelhouse": rally.directory,
-        "rally_wheelhouse_archive": rally.archive,
+    }
+
+
+def wheel_variables(wheels: Mapping[str, Wheels]) -> dict[str, str]:
+    """Variables of the same Ansible roles that depend on what a host runs: the wheelhouses of its Python."""
+    return {
+        "keystone_wheelhouse": wheels["keystone"].directory,
+        "keystone_wheelhouse_archive": wheels["keystone"].archive,
+        "rally_wheelhouse": wheels["rally"].directory,
+        "rally_wheelhouse_archive": wheels["rally"].archive,
     }
 
 

@@ -17,12 +17,24 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class System:
+    """What a host runs: ``debian``, ``12``, ``bookworm``, its ``/usr/bin/python3`` (``3.11``), ``x86_64``."""
+
+    distribution: str
+    version: str
+    codename: str
+    python: str
+    machine: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Host:
     """A machine or container reachable by Ansible.
 
     ``address`` is what ssh connects to; ``addresses`` maps a network's name to the host's IPv4 on it.
     ``site`` is the place the host stands for (a label; equal sites are near each other).
-    ``variables`` go to Ansible as they are (``ansible_python_interpreter``, a gateway...).
+    ``variables`` go to Ansible as they are (``ansible_python_interpreter``), but ``gateway`` and ``gateway_user`` name
+    a host to jump over. ``system`` is None until somebody asked.
     """
 
     name: str
@@ -34,6 +46,12 @@ class Host:
     port: int | None = None
     keyfile: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    system: System | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this very machine, reached without ssh."""
+        return self.variables.get("ansible_connection") == "local"
 
 
 LOAD = "load"
@@ -47,7 +65,10 @@ def placed(roles: tuple[str, ...], placement: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a provider gave: hosts in the order of the configuration, and networks."""
+    """What a provider gave: hosts in the order of the configuration, and networks.
+
+    A network that has several subnets (one per site) is there once per subnet.
+    """
 
     hosts: tuple[Host, ...]
     networks: tuple[Network, ...]
@@ -66,6 +87,18 @@ class Resources:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A reservation of hosts: until when (seconds since the epoch), and what its owner calls it (jobs)."""
+
+    ends_at: float
+    jobs: tuple[str, ...] = ()
+
+    def remaining_s(self, at: float) -> float:
+        """Time left at the moment `at`, in seconds; negative when it is over."""
+        return self.ends_at - at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from enos_crdb.errors import StateError
-from enos_crdb.model import Host, Network, Resources
+from enos_crdb.model import Host, Lease, Network, Resources, System
 
 SCHEMA_VERSION = 1
 CAMPAIGNS = "campaigns"
@@ -46,6 +46,7 @@ class State:
     resources: Resources | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     emulation: Mapping[str, Any] | None = None
+    lease: Lease | None = None
     destroyed_at: str | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -288,8 +289,14 @@ def _state(document: Any, directory: Path) -> State:
             "Use the version of enos_crdb that made the deployment."
         )
     try:
-        resources = document["resources"]
-        return State(**{**document, "resources": _resources(resources) if resources else None})
+        resources, lease = document["resources"], document.get("lease")
+        return State(
+            **{
+                **document,
+                "resources": _resources(resources) if resources else None,
+                "lease": Lease(**{**lease, "jobs": tuple(lease["jobs"])}) if lease else None,
+            }
+        )
     except (KeyError, TypeError):
         raise StateError(
             f"{directory / 'deployment.json'} does not hold what enos_crdb wrote: it was changed by hand."
@@ -298,6 +305,15 @@ def _state(document: Any, directory: Path) -> State:
 
 def _resources(document: Mapping[str, Any]) -> Resources:
     return Resources(
-        hosts=tuple(Host(**{**host, "roles": tuple(host["roles"])}) for host in document["hosts"]),
+        hosts=tuple(
+            Host(
+                **{
+                    **host,
+                    "roles": tuple(host["roles"]),
+                    "system": System(**host["system"]) if host.get("system") else None,
+                }
+            )
+            for host in document["hosts"]
+        ),
         networks=tuple(Network(**network) for network in document["networks"]),
     )

@@ -16,14 +16,18 @@ from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.command import Completed
 from enos_crdb.config import Configuration, check
 from enos_crdb.errors import DeploymentError
-from enos_crdb.model import Host, Network, Resources, Sample, slug
-from enos_crdb.providers import host_names
+from enos_crdb.model import Host, Network, Resources, Sample, System, slug
+from enos_crdb.providers import plan_hosts
 from enos_crdb.stats import COLUMNS
 from enos_crdb.store import State, write_json
 
 if TYPE_CHECKING:
     import numpy
     import pandas
+
+
+SYSTEM = System(distribution="debian", version="12", codename="bookworm", python="3.11", machine="x86_64")
+"""What hosts run that do not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +90,9 @@ class FakeProvider:
 
     configuration: Configuration
     control_path_dir: Path = Path("/nonexistent")
-    host_suite: str = "bookworm"
-    host_python: str = "3.11"
-    host_machine: str = "x86_64"
+    system: System | None = SYSTEM
+    sees_binds: bool = True
+    owns_hosts: bool = True
     lacking: tuple[str, ...] = ()
     calls: list[str] = field(default_factory=list)
 
@@ -132,15 +136,15 @@ class RecordingRunner:
 def resources(configuration: Configuration) -> Resources:
     """Hosts as a provider would give them for `configuration`: 10.0.1.11, 10.0.1.12... and 10.0.2.11..."""
     hosts = []
-    for number, (name, index) in enumerate(host_names(configuration), start=11):
-        group = configuration.machines[index]
+    for number, planned in enumerate(plan_hosts(configuration), start=11):
         hosts.append(
             Host(
-                name=name,
-                roles=tuple(group.roles),
+                name=planned.name,
+                roles=tuple(planned.group.roles),
                 address=f"10.0.1.{number}",
                 addresses={"control": f"10.0.1.{number}", "database": f"10.0.2.{number}"},
-                site=group.site,
+                site=planned.site,
+                system=SYSTEM,
             )
         )
     networks = (

@@ -31,11 +31,17 @@ def nearest_node(resources: Resources, keystone: Host) -> Host:
 
 
 def subnet(resources: Resources) -> IPv4Network:
-    """The subnet of the network ``database``. Raises `KeyError` when the provider gave none."""
-    for network in resources.networks:
-        if network.name == "database":
-            return IPv4Network(network.cidr)
-    raise KeyError("database")
+    """The smallest subnet that holds the network ``database``, which is one subnet per site on some testbeds.
+
+    Raises `KeyError` when the provider gave none.
+    """
+    subnets = [IPv4Network(network.cidr) for network in resources.networks if network.name == "database"]
+    if not subnets:
+        raise KeyError("database")
+    found = subnets[0]
+    while not all(other.subnet_of(found) for other in subnets):
+        found = found.supernet()
+    return found
 
 
 def url(driver: str, node: Host, port: int, password: str) -> str:

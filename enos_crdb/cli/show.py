@@ -13,7 +13,7 @@ from rich.table import Table
 from enos_crdb import inventory, keystone
 from enos_crdb.config import Configuration
 from enos_crdb.errors import PrerequisiteError
-from enos_crdb.providers import host_names
+from enos_crdb.providers import plan_hosts
 from enos_crdb.store import Deployment
 
 
@@ -24,11 +24,11 @@ def plan(console: Console, configuration: Configuration) -> None:
     table = Table(title=f"{configuration.name} on {configuration.provider}", title_justify="left")
     for heading in ("host", "roles", "site", "cpus", "memory"):
         table.add_column(heading)
-    for name, index in host_names(configuration):
-        group = configuration.machines[index]
+    for host in plan_hosts(configuration):
+        group = host.group
         memory = f"{group.memory_mb} MB" if group.memory_mb else "no limit"
         cpus = f"{group.cpus:g}" if group.cpus else "no limit"
-        table.add_row(name, ", ".join(group.roles), group.site, cpus, memory)
+        table.add_row(host.name, ", ".join(group.roles), host.site, cpus, memory)
     console.print(table)
     for label, text in inventory.describe(configuration):
         console.print(f"{label + ':':10} {escape(text)}", soft_wrap=True)

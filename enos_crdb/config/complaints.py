@@ -24,7 +24,6 @@ PATTERNS = {
     "experiment": "must be lower case letters, digits and hyphens (at most 38, no hyphen first)",
     "orcid": "must be four groups of four digits, like 0000-0002-1825-0097",
     "metric": "must be mean, or a percentile such as p50 or p99.9",
-    "site": "must be lower case letters, digits and hyphens (no hyphen first)",
 }
 """What the regular expression of a key means."""
 

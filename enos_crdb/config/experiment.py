@@ -13,7 +13,7 @@ from enos_crdb.config.cockroachdb import CockroachDB, misfits
 from enos_crdb.config.database import Database
 from enos_crdb.config.emulation import Emulation, Place, links
 from enos_crdb.config.openstack import OpenStack
-from enos_crdb.config.resources import Machines, Networks, Nspawn, host_names
+from enos_crdb.config.resources import Machines, Networks, Nspawn, plan_hosts
 
 SINGLE_NODE = ("postgresql", "mariadb")
 
@@ -37,6 +37,10 @@ class Configuration(Section):
         """How many hosts carry `role`."""
         return sum(group.count for group in self.machines if role in group.roles)
 
+    def at_least(self, role: str) -> int:
+        """How many hosts carry `role` when the testbed lost as many as the file allows."""
+        return sum(group.enough for group in self.machines if role in group.roles)
+
     @model_validator(mode="after")
     def _every_role_is_given(self) -> Configuration:
         for role in ("database", "keystone", "rally"):
@@ -55,17 +59,18 @@ class Configuration(Section):
                 f"database.backend: '{self.database.backend}' is a single server, but {nodes} machines have the role "
                 "'database'; give it to exactly one, or choose backend 'galera'"
             )
-        if self.database.backend == "galera" and nodes < 3:
+        fewest = self.at_least("database")
+        if self.database.backend == "galera" and fewest < 3:
             raise ValueError(
                 f"database.backend: 'galera' needs at least 3 machines of role 'database' to keep a quorum when one "
-                f"is lost, but there are {nodes}; raise `count`, or choose backend 'mariadb'"
+                f"is lost, but there are {fewest}; raise `count`, or choose backend 'mariadb'"
             )
         return self
 
     @model_validator(mode="after")
     def _the_cluster_fits_the_sites(self) -> Configuration:
         if isinstance(self.database, CockroachDB):
-            sites = [group.site for group in self.machines if "database" in group.roles for _ in range(group.count)]
+            sites = [host.site for host in plan_hosts(self.machines) if "database" in host.group.roles]
             for problem in misfits(self.database, sites):
                 raise ValueError(problem)
         return self
@@ -96,10 +101,8 @@ class Configuration(Section):
 
     @model_validator(mode="after")
     def _the_constraints_name_hosts(self) -> Configuration:
-        groups = self.machines
         places = [
-            Place(name=name, roles=tuple(groups[index].roles), site=groups[index].site)
-            for name, index in host_names(groups)
+            Place(name=host.name, roles=tuple(host.group.roles), site=host.site) for host in plan_hosts(self.machines)
         ]
         links(self.emulation.constraints, places)
         return self

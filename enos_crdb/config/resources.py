@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from enos_crdb.config.base import Section
 
@@ -35,6 +37,19 @@ def _each_once(value: list[Role]) -> list[Role]:
     return value
 
 
+def _labels(value: object) -> object:
+    """One label of a site, or several."""
+    labels = value if isinstance(value, list) else [value]
+    if not labels:
+        raise ValueError("is empty; give the label of a site, or a list of labels")
+    for label in labels:
+        if not isinstance(label, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", label):
+            raise ValueError(f"must be lower case letters, digits and hyphens (no hyphen first), found {label!r}")
+    if len(set(labels)) < len(labels):
+        raise ValueError("a site is given twice; each takes its turn anyway")
+    return value
+
+
 class Machines(Section):
     """A group of equal hosts."""
 
@@ -42,30 +57,63 @@ class Machines(Section):
     """What the hosts are for: ``database``, ``keystone``, ``rally``."""
     count: int = Field(default=1, ge=1, le=200)
     """How many of them."""
-    site: str = Field(default="local", pattern=r"^[a-z0-9][a-z0-9-]*$")
-    """The place they stand for. Keystone prefers a database node of its own site."""
+    min: int | None = Field(default=None, ge=1)
+    """How many are enough, where a testbed loses some (Grid'5000's kadeploy); by default all."""
+    site: Annotated[str | list[str], BeforeValidator(_labels)] = "local"
+    """The place they stand for, or a list of places, taken in turn. Keystone prefers a database node of its own
+    site."""
     cpus: float | None = Field(default=None, gt=0)
-    """Limit of CPU time, in cores (local containers, where the machine's cgroup allows it)."""
+    """Cores: a limit of CPU time for local containers (where the machine's cgroup allows it), those of a virtual
+    machine."""
     memory_mb: int | None = Field(default=None, ge=128)
-    """Limit of memory (local containers, where the machine's cgroup allows it)."""
+    """Memory: a limit for local containers (where the machine's cgroup allows it), that of a virtual machine."""
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Machines:
+        if self.min is not None and self.min > self.count:
+            raise ValueError(f"min: {self.min} is above count, {self.count}")
+        return self
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The places, in the order in which hosts take them."""
+        return (self.site,) if isinstance(self.site, str) else tuple(self.site)
+
+    @property
+    def enough(self) -> int:
+        """How many hosts of the group there must be."""
+        return self.count if self.min is None else self.min
 
 
-def host_names(machines: Sequence[Machines]) -> tuple[tuple[str, int], ...]:
-    """(name, index of its group in ``machines``) of every host: first role and a number, in file order."""
+@dataclass(frozen=True, kw_only=True)
+class PlannedHost:
+    """A host that an experiment file asks for. ``group`` is its entry of ``machines``, ``index`` its place there."""
+
+    name: str
+    site: str
+    index: int
+    group: Machines
+
+
+def plan_hosts(machines: Sequence[Machines]) -> tuple[PlannedHost, ...]:
+    """Every host, in file order; its name is the first role of its group and a number (``database-1``)."""
     numbers: dict[str, int] = {}
-    names = []
+    planned = []
     for index, group in enumerate(machines):
-        for _ in range(group.count):
-            numbers[group.roles[0]] = numbers.get(group.roles[0], 0) + 1
-            names.append((f"{group.roles[0]}-{numbers[group.roles[0]]}", index))
-    return tuple(names)
+        for turn in range(group.count):
+            role = group.roles[0]
+            numbers[role] = numbers.get(role, 0) + 1
+            site = group.sites[turn % len(group.sites)]
+            planned.append(PlannedHost(name=f"{role}-{numbers[role]}", site=site, index=index, group=group))
+    return tuple(planned)
 
 
 class LocalNetwork(Section):
     """One of the two networks of every host."""
 
     cidr: Cidr = "auto"
-    """IPv4 subnet; ``auto`` picks one that this machine does not use."""
+    """IPv4 subnet; ``auto``: local hosts and virtual machines get one that this machine does not use, other testbeds
+    have their own."""
 
 
 class Networks(Section):
@@ -78,7 +126,7 @@ class Networks(Section):
 class Nspawn(Section):
     """Local hosts: systemd-nspawn containers of this machine (root needed)."""
 
-    suite: Literal["bookworm", "trixie", "noble"] | None = None
+    suite: Literal["bookworm", "trixie", "jammy", "noble"] | None = None
     """Debian or Ubuntu suite of the hosts; by default the machine's own, or bookworm."""
     mirror: str | None = None
     """Package mirror for the base image; by default the machine's own."""

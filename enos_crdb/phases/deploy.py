@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from enos_crdb import events, inventory, keystone_wheel, software, wheelhouse
+from enos_crdb import events, inventory, keystone, keystone_wheel, software, survey, wheelhouse
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.keystone import Wheels
-from enos_crdb.model import LOAD, Host, placed
+from enos_crdb.model import LOAD, Host, Resources, System, placed
 from enos_crdb.phases import emulate
 from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, cache_directory, open_context
-from enos_crdb.providers import LayeringProvider, Request, host_names, provide
+from enos_crdb.providers import LayeringProvider, LeasedProvider, Request, plan_hosts, provide
 from enos_crdb.store import Deployment, write_text
 
 
@@ -62,26 +62,30 @@ def check_step(name: str | None) -> None:
 def prepare_machine(context: Context) -> None:
     """Base image and wheelhouses, side by side: one waits for the disk, the other for the network."""
     context.cache.mkdir(parents=True, exist_ok=True)
+    system = context.provider.system
     with ThreadPoolExecutor(max_workers=2) as pool:
         image = pool.submit(context.provider.prepare)
-        wheels = pool.submit(_wheels, context)
+        wheels = pool.submit(_wheels, context, system) if system else None
         image.result()
-        wheels.result()
+        if wheels:
+            wheels.result()
 
 
-def _wheels(context: Context) -> dict[str, Wheels]:
-    """The wheelhouses, as the hosts find them; fetched first if they are not on this machine."""
-    return {
-        name: Wheels(directory=f"{WHEELS_ON_HOSTS}/{_wheelhouse(context, lock).name}")
-        for name, lock in inventory.lock_files(context.configuration).items()
-    }
+def _wheels(context: Context, system: System) -> dict[str, Wheels]:
+    """The wheelhouses, as hosts of that system find them; fetched first if they are not on this machine."""
+    found = {}
+    for name, lock in inventory.lock_files(context.configuration).items():
+        directory = _wheelhouse(context, lock, system)
+        archive = "" if context.provider.sees_binds else str(wheelhouse.archive(directory))
+        found[name] = Wheels(directory=f"{WHEELS_ON_HOSTS}/{directory.name}", archive=archive)
+    return found
 
 
-def _wheelhouse(context: Context, lock: Path) -> Path:
+def _wheelhouse(context: Context, lock: Path, system: System) -> Path:
     return wheelhouse.ensure(
         lock,
-        python_version=context.provider.host_python,
-        machine=context.provider.host_machine,
+        python_version=system.python,
+        machine=system.machine,
         cache_dir=context.cache,
         runner=context.runner,
         notify=events.note,
@@ -107,18 +111,32 @@ def _layers(context: Context) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Host name -> (layer key, roles)."""
     locks = tuple(inventory.lock_files(context.configuration).values())
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for name, index in host_names(context.configuration):
-        roles = placed(tuple(context.configuration.machines[index].roles), context.configuration.bench.placement)
-        key = software.layer_key(context.configuration, roles, locks, context.provider.host_suite)
-        found[name] = (key, roles)
+    system = context.provider.system
+    assert system is not None, "layers are made of hosts whose system is known"
+    for host in plan_hosts(context.configuration):
+        roles = placed(tuple(host.group.roles), context.configuration.bench.placement)
+        key = software.layer_key(context.configuration, roles, locks, system.codename)
+        found[host.name] = (key, roles)
     return found
 
 
 def acquire_hosts(context: Context) -> None:
     """Start or reserve the hosts, and keep who they are."""
-    resources = context.provider.acquire(context.deployment.state.layers)
-    context.deployment.save(resources=resources)
+    provider = context.provider
+    resources = _surveyed(context, provider.acquire(context.deployment.state.layers))
+    lease = provider.lease() if isinstance(provider, LeasedProvider) else None
+    context.deployment.save(resources=resources, lease=lease)
     context.deployment.add_secrets(inventory.host_secrets(context.configuration, resources, context.secrets))
+
+
+def _surveyed(context: Context, resources: Resources) -> Resources:
+    """The same hosts; those of which something is not known were asked."""
+    unknown = survey.incomplete(resources)
+    if not unknown:
+        return resources
+    result = context.ansible.run("survey.yml", unknown, variables={"survey_script": survey.SCRIPT})
+    told = {name: survey.read(name, outputs["Survey"]["stdout"]) for name, outputs in result.outputs.items()}
+    return survey.complete(resources, told)
 
 
 def install(context: Context) -> None:
@@ -136,10 +154,20 @@ def install(context: Context) -> None:
 
 
 def _install(context: Context, hosts: tuple[Host, ...]) -> None:
-    variables = inventory.install_variables(
-        context.configuration, _wheels(context), keystone_wheel.ensure(context.cache, context.runner)
+    wheels = {system: _wheels(context, system) for system in {_system(host) for host in hosts}}
+    context.ansible.run(
+        "install.yml",
+        hosts,
+        variables=inventory.install_variables(
+            context.configuration, keystone_wheel.ensure(context.cache, context.runner)
+        ),
+        host_variables={host.name: keystone.wheel_variables(wheels[_system(host)]) for host in hosts},
     )
-    context.ansible.run("install.yml", hosts, variables=variables)
+
+
+def _system(host: Host) -> System:
+    assert host.system is not None, f"{host.name} was not asked what it runs"
+    return host.system
 
 
 def configure(playbook: str) -> Callable[[Context], None]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
-from enos_crdb import keystone
+from enos_crdb import keystone, ssh
 from enos_crdb.errors import StateError
-from enos_crdb.model import Host
 from enos_crdb.phases.context import Context
 
 
@@ -18,13 +16,7 @@ def ssh_command(context: Context, name: str, arguments: Sequence[str], *, termin
     except KeyError:
         known = ", ".join(host.name for host in context.resources.hosts)
         raise StateError(f"there is no host '{name}' in this deployment; there are: {known}.") from None
-    return [
-        *ssh(host),
-        *(["-t"] if terminal else []),
-        "--",
-        f"{host.user}@{host.address}",
-        *map(shlex.quote, arguments),
-    ]
+    return ssh.command(host, arguments, terminal=terminal)
 
 
 def openstack_command(context: Context, arguments: Sequence[str], region: str | None) -> list[str]:
@@ -35,14 +27,3 @@ def openstack_command(context: Context, arguments: Sequence[str], region: str | 
         raise StateError(f"there is no Keystone '{region}' in this deployment; there are: {', '.join(keystones)}.")
     remote = keystone.openstack_command(tuple(arguments), cloud=region or keystones[0])
     return ssh_command(context, context.resources.with_role("rally")[0].name, remote)
-
-
-def ssh(host: Host) -> list[str]:
-    """ssh and its options, without the destination. Host keys are those of throw-away machines: not kept."""
-    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10"]
-    command = ["ssh"]
-    for option in options:
-        command += ["-o", option]
-    command += ["-i", host.keyfile, "-o", "IdentitiesOnly=yes"] if host.keyfile else []
-    command += ["-p", str(host.port)] if host.port else []
-    return command

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from enos_crdb.providers.contract import EmulatingProvider, LayeringProvider, Provider, Request, host_names
+from enos_crdb.providers.contract import (
+    EmulatingProvider,
+    LayeringProvider,
+    LeasedProvider,
+    Provider,
+    Request,
+    plan_hosts,
+)
 
-__all__ = ["PROVIDERS", "EmulatingProvider", "LayeringProvider", "Provider", "Request", "host_names", "provide"]
+__all__ = [
+    "PROVIDERS",
+    "EmulatingProvider",
+    "LayeringProvider",
+    "LeasedProvider",
+    "Provider",
+    "Request",
+    "plan_hosts",
+    "provide",
+]
 
 
 def provide(request: Request) -> Provider:

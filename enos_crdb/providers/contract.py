@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from enos_crdb.command import Runner
-from enos_crdb.config import Configuration, resources
+from enos_crdb.config import Configuration
 from enos_crdb.config.emulation import Link
-from enos_crdb.model import Host, Resources
+from enos_crdb.config.resources import PlannedHost
+from enos_crdb.config.resources import plan_hosts as _plan_hosts
+from enos_crdb.model import Host, Lease, Resources, System
 
 
 class Provider(Protocol):
@@ -22,16 +24,16 @@ class Provider(Protocol):
         """Where ssh keeps its control sockets; emptied by `release`."""
 
     @property
-    def host_suite(self) -> str:
-        """Debian or Ubuntu suite of the hosts (``bookworm``)."""
+    def system(self) -> System | None:
+        """What the hosts run, or will run; None when only they can tell."""
 
     @property
-    def host_python(self) -> str:
-        """Version of ``/usr/bin/python3`` on the hosts (``3.11``)."""
+    def sees_binds(self) -> bool:
+        """Whether the hosts see the directories of `Request.read_only_binds`."""
 
     @property
-    def host_machine(self) -> str:
-        """Architecture of the hosts, as ``uname -m`` says it."""
+    def owns_hosts(self) -> bool:
+        """Whether `release` ends the hosts, with all that is on them. If not, they are cleaned before."""
 
     def problems(self) -> list[str]:
         """What this machine or account lacks, a sentence each; nothing is changed."""
@@ -42,12 +44,17 @@ class Provider(Protocol):
     def acquire(self, layers: Mapping[str, str]) -> Resources:
         """Reserve or start the hosts; gives the same names and addresses when called again.
 
-        ``layers``: host name -> prepared layer to boot from (only for a `LayeringProvider`).
+        ``layers``: host name -> prepared layer to boot from (only for a `LayeringProvider`). A host whose ``system``
+        is None or which lacks an address is asked for them afterwards: an address belongs to the network of that name
+        in whose subnet it is (there may be several subnets of one name).
         Raises `ProviderError`.
         """
 
     def release(self) -> None:
-        """Give everything back; nothing is left behind. Raises `ProviderError`."""
+        """Give everything back; nothing is left behind. Raises `ProviderError`.
+
+        Also in a directory that never saw the hosts, where the request alone tells which they are.
+        """
 
 
 @runtime_checkable
@@ -62,6 +69,14 @@ class LayeringProvider(Provider, Protocol):
 
         The layer is complete when the block ended; an exception in the block discards it.
         """
+
+
+@runtime_checkable
+class LeasedProvider(Provider, Protocol):
+    """A provider whose hosts are ours for a limited time."""
+
+    def lease(self) -> Lease | None:
+        """The reservation of the hosts that `acquire` gave; None before."""
 
 
 @runtime_checkable
@@ -90,6 +105,6 @@ class Request:
     read_only_binds: Mapping[Path, str] = field(default_factory=dict)
 
 
-def host_names(configuration: Configuration) -> tuple[tuple[str, int], ...]:
-    """(name, index of its group in ``machines``) of every host, in file order."""
-    return resources.host_names(configuration.machines)
+def plan_hosts(configuration: Configuration) -> tuple[PlannedHost, ...]:
+    """Every host that the file asks for, in file order."""
+    return _plan_hosts(configuration.machines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from enos_crdb import config, shipped
+from enos_crdb.config.resources import plan_hosts
 from enos_crdb.errors import ConfigurationError
 
 BAD = Path(__file__).parents[1] / "data" / "bad"
@@ -201,3 +202,31 @@ def test_an_entry_of_an_empty_list_cannot_be_set(tmp_path: Path) -> None:
     path.write_text(SMALLEST.replace("[{roles: [database, keystone, rally]}]", "[]"))
     with pytest.raises(ConfigurationError, match="the list is empty"):
         config.load(path, ["machines.0.count=2"])
+
+
+class TestPlannedHosts:
+    def test_sites_are_taken_in_turn(self) -> None:
+        machines = [
+            {"roles": ["database", "keystone"], "count": 5, "site": ["rennes", "lyon"]},
+            {"roles": ["rally"], "site": "nancy"},
+        ]
+        configuration = config.check(
+            {"name": "a", "provider": "nspawn", "machines": machines, "database": {"backend": "galera"}}, source="test"
+        )
+        planned = plan_hosts(configuration.machines)
+        assert [(host.name, host.site) for host in planned] == [
+            ("database-1", "rennes"),
+            ("database-2", "lyon"),
+            ("database-3", "rennes"),
+            ("database-4", "lyon"),
+            ("database-5", "rennes"),
+            ("rally-1", "nancy"),
+        ]
+
+    def test_how_many_are_enough(self) -> None:
+        machines = [{"roles": ["database"], "count": 5, "min": 4}, {"roles": ["keystone", "rally"]}]
+        configuration = config.check(
+            {"name": "a", "provider": "nspawn", "machines": machines, "database": {"backend": "galera"}}, source="test"
+        )
+        assert configuration.at_least("database") == 4
+        assert configuration.at_least("keystone") == 1

@@ -126,9 +126,8 @@ class TestVariables:
             known |= yaml.safe_load((ROLE.parent / role / "defaults" / "main.yml").read_text()).keys()
         wheels = keystone.Wheels(directory="/srv/w")
         given = [*variables()["keystone-1"], *variables()["rally-1"]]
-        given += keystone.install_variables(
-            OpenStack(), keystone=wheels, rally=wheels, keystone_crdb="/here/keystone_crdb.whl"
-        )
+        given += keystone.install_variables(OpenStack(), keystone_crdb="/here/keystone_crdb.whl")
+        given += keystone.wheel_variables({"keystone": wheels, "rally": wheels})
         assert set(given) - known == set()
 
 

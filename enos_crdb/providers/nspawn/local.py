@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from enos_crdb.config.emulation import Link
-from enos_crdb.model import Host, Resources
-from enos_crdb.providers.contract import Request, host_names
+from enos_crdb.model import Host, Resources, System
+from enos_crdb.providers.contract import Request, plan_hosts
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest, NetworkRequest
 from enos_crdb.providers.nspawn.prerequisites import message
 from enos_crdb.providers.nspawn.provider import Nspawn
-
-PYTHONS = {"bookworm": "3.11", "trixie": "3.13", "noble": "3.12"}
-"""Version of Python that each suite ships; wheels are downloaded for it before a host exists."""
+from enos_crdb.providers.systems import system_of
 
 
 class LocalHosts:
@@ -31,16 +30,16 @@ class LocalHosts:
         return self._nspawn.control_path_dir
 
     @property
-    def host_suite(self) -> str:
-        return self._nspawn.suite
+    def system(self) -> System:
+        return system_of(self._nspawn.suite, platform.machine())
 
     @property
-    def host_python(self) -> str:
-        return PYTHONS[self.host_suite]
+    def sees_binds(self) -> bool:
+        return True
 
     @property
-    def host_machine(self) -> str:
-        return platform.machine()
+    def owns_hosts(self) -> bool:
+        return True
 
     @property
     def nspawn(self) -> Nspawn:
@@ -60,7 +59,8 @@ class LocalHosts:
 
     def acquire(self, layers: Mapping[str, str]) -> Resources:
         self._nspawn = self._make(layers)
-        return self._nspawn.acquire()
+        resources = self._nspawn.acquire()
+        return replace(resources, hosts=tuple(replace(host, system=self.system) for host in resources.hosts))
 
     def release(self) -> None:
         self._nspawn.destroy()
@@ -68,8 +68,10 @@ class LocalHosts:
     def layer_exists(self, key: str) -> bool:
         return self._nspawn.layer_exists(key)
 
-    def building(self, keys: Mapping[str, tuple[str, ...]]) -> AbstractContextManager[Mapping[str, Host]]:
-        return self._nspawn.building(keys)
+    @contextmanager
+    def building(self, keys: Mapping[str, tuple[str, ...]]) -> Iterator[Mapping[str, Host]]:
+        with self._nspawn.building(keys) as hosts:
+            yield {key: replace(host, system=self.system) for key, host in hosts.items()}
 
     def emulate(self, links: Sequence[Link]) -> None:
         self._nspawn.emulate(links)
@@ -97,16 +99,15 @@ def configure(request: Request, layers: Mapping[str, str]) -> Configuration:
     section = request.configuration
     configuration.suite = section.nspawn.suite
     configuration.mirror = section.nspawn.mirror
-    for name, index in host_names(section):
-        group = section.machines[index]
+    for host in plan_hosts(section):
         configuration.machines.append(
             HostRequest(
-                name=name,
-                roles=tuple(group.roles),
-                site=group.site,
-                cpus=group.cpus,
-                memory_mb=group.memory_mb,
-                layer=layers.get(name),
+                name=host.name,
+                roles=tuple(host.group.roles),
+                site=host.site,
+                cpus=host.group.cpus,
+                memory_mb=host.group.memory_mb,
+                layer=layers.get(host.name),
             )
         )
     configuration.networks = [
