@@ -53,7 +53,7 @@ class TestSuite:
         assert choose_suite(asked, {"VERSION_CODENAME": own}) == chosen
 
     def test_unsupported(self) -> None:
-        with pytest.raises(ConfigurationError, match="Allowed: bookworm, trixie, noble"):
+        with pytest.raises(ConfigurationError, match="Allowed: bullseye, bookworm, trixie, jammy, noble"):
             choose_suite("buster", {})
 
     def test_os_release(self) -> None:

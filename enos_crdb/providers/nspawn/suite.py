@@ -10,9 +10,11 @@ from pathlib import Path
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.providers.nspawn.urls import reachable
 
-DEBIAN = ("bookworm", "trixie")
-UBUNTU = ("noble",)
-_DEBIAN_NAMES = (*DEBIAN, "bullseye", "forky", "sid", "stable", "testing")
+DEBIAN = ("bullseye", "bookworm", "trixie")
+UBUNTU = ("jammy", "noble")
+_DEBIAN_NAMES = (*DEBIAN, "forky", "sid", "stable", "testing")
+_TOO_OLD = ("bullseye", "jammy")
+"""Their Python is too old for the newest Keystone: hosts run them when they are asked for."""
 DEFAULT_SUITE = "bookworm"
 
 
@@ -31,7 +33,7 @@ def is_ubuntu(suite: str) -> bool:
 
 
 def choose_suite(asked: str | None, os_release: Mapping[str, str]) -> str:
-    """`asked`, or this machine's own where hosts are known to work with it, or Debian 12.
+    """`asked`, or this machine's own where every release of Keystone works with it, or Debian 12.
 
     Raises `ConfigurationError` for a suite that is not supported.
     """
@@ -41,7 +43,7 @@ def choose_suite(asked: str | None, os_release: Mapping[str, str]) -> str:
             f"nspawn.suite: '{asked}' is not supported for local hosts. Allowed: {', '.join(supported)}."
         )
     own = os_release.get("VERSION_CODENAME", "")
-    return asked or (own if own in supported else DEFAULT_SUITE)
+    return asked or (own if own in supported and own not in _TOO_OLD else DEFAULT_SUITE)
 
 
 def parse_os_release(content: str) -> dict[str, str]:
