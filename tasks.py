@@ -21,6 +21,9 @@ PYTHON = shlex.quote(sys.executable)
 ANSIBLE_LINT = ("ansible-lint>=25.1,<27",)
 """In an environment of its own: it wants another ansible-core than EnOSlib."""
 
+SHELL = ("devstack_plugin/devstack/settings", "devstack_plugin/devstack/plugin.sh", "tests/devstack/recorder.sh")
+"""Shell programs; the files they source are checked with them."""
+
 
 @task(
     name="test",
@@ -34,10 +37,15 @@ def run_tests(context: Context, k: str = "", unit: bool = False) -> None:
 
 @task
 def lint(context: Context) -> None:
-    """Check style and types of Python, and the Ansible roles."""
+    """Check style and types of Python, the shell programs, and the Ansible roles."""
     _run(context, f"{PYTHON} -m ruff check .")
     _run(context, f"{PYTHON} -m ruff format --check .")
     _run(context, f"{PYTHON} -m mypy")
+    _run(
+        context,
+        f"shellcheck --external-sources --source-path=SCRIPTDIR {' '.join(SHELL)}",
+        {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
     linter = _environment("ansible-lint", ANSIBLE_LINT)
     # --offline: every module we use is Ansible's own, so nothing is fetched from Galaxy.
     environment = {"PATH": f"{linter}:{os.environ['PATH']}", "ANSIBLE_ROLES_PATH": str(ROOT / "playbooks" / "roles")}

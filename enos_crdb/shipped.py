@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def directory(name: str) -> Path:
-    """The directory ``playbooks``, ``configs``, ``experiments`` or ``keystone_crdb`` of this installation."""
+    """The directory ``playbooks``, ``configs``, ``experiments``, ``keystone_crdb`` or ``devstack_plugin`` of this installation."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name

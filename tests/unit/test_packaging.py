@@ -36,7 +36,7 @@ def setup_cfg() -> configparser.ConfigParser:
 @pytest.fixture(scope="module")
 def sources() -> list[str]:
     """The files that make a wheel, as they are when the tests begin."""
-    directories = ("enos_crdb", "playbooks", "configs", "experiments", "keystone_crdb")
+    directories = ("enos_crdb", "playbooks", "configs", "experiments", "keystone_crdb", "devstack_plugin")
     return tracked(*directories, "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -151,4 +151,6 @@ def test_every_imported_library_is_required() -> None:
 def test_every_package_is_listed() -> None:
     listed = set(setup_cfg()["options"]["packages"].split())
     found = {str(Path(name).parent).replace("/", ".") for name in tracked("enos_crdb") if name.endswith(".py")}
-    assert listed == found | {f"enos_crdb.{name}" for name in ("playbooks", "configs", "experiments", "keystone_crdb")}
+    assert listed == found | {
+        f"enos_crdb.{name}" for name in ("playbooks", "configs", "experiments", "keystone_crdb", "devstack_plugin")
+    }

@@ -1,6 +1,6 @@
 """Wait for Keystone's database, empty it, or wait until a region is in its catalogue.
 
-Run by the Python of Keystone's virtualenv. The URL comes from keystone.conf, so that its password is in no command line.
+Run by the Python of Keystone's virtualenv. The URL comes from keystone.conf: its password is in no command line.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def empty(engine: sa.Engine) -> None:
         if quoted:
             connection.execute(sa.text(f"DROP TABLE {', '.join(quoted)} CASCADE"))
         if engine.dialect.name == "postgresql":
-            for enum in inspector.get_enums():  # type: ignore[attr-defined]
+            for enum in inspector.get_enums():
                 name = engine.dialect.identifier_preparer.quote(enum["name"])
                 connection.execute(sa.text(f"DROP TYPE {name}"))
 
