@@ -111,3 +111,54 @@ def test_a_detached_process_writes_its_log_and_is_not_waited_for(tmp_path: Path)
     while not log.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert int(log.read_text()) == pid, "the process is not the leader of a session of its own"
+
+
+def test_lines_come_while_the_process_runs() -> None:
+    times: list[float] = []
+    code = "import sys, time; print('one', flush=True); time.sleep(0.5); print('two', file=sys.stderr); sys.exit(3)"
+    done = command.follow(python(code), on_line=lambda _: times.append(time.monotonic()))
+    assert (done.stdout, done.returncode) == ("one\ntwo\n", 3)
+    assert times[1] - times[0] > 0.4
+
+
+def test_a_followed_process_gets_its_input_and_need_not_read_it() -> None:
+    assert command.follow(["cat"], input="asked", on_line=lambda _: None).stdout == "asked"
+    assert command.follow(["true"], input="x" * 1_000_000, on_line=lambda _: None).returncode == 0
+
+
+ORDERLY = """
+import signal, sys, time
+def stop(*_):
+    print('x' * 200_000)  # more than a pipe holds
+    open(sys.argv[1], 'w').write('in order')
+    sys.exit(1)
+signal.signal(signal.SIGINT, stop)
+print('ready', flush=True)
+time.sleep(30)
+"""
+
+
+def test_an_interrupted_engine_asks_the_followed_process_to_end_and_waits(tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        command.follow([*python(ORDERLY), str(tmp_path / "mark")], on_line=interrupt)
+    assert (tmp_path / "mark").read_text() == "in order"
+
+
+def test_a_followed_process_that_does_not_end_when_asked_is_killed() -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('', flush=True); time.sleep(60)"
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        command.follow(python(deaf), on_line=interrupt, patience_s=0.3)
+    assert time.monotonic() - started < 10
+
+
+def test_a_program_that_cannot_be_followed_is_told() -> None:
+    with pytest.raises(CommandError) as caught:
+        command.follow(["no-such-program"], on_line=lambda _: None)
+    assert caught.value.returncode == 127
