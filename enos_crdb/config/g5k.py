@@ -1,0 +1,185 @@
+"""The section ``g5k``: what is reserved on Grid'5000, and where. Read and checked without its API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from enos_crdb.config.base import Section
+
+TIMEZONE = ZoneInfo("Europe/Paris")
+"""In which Grid'5000 reads and writes dates."""
+
+SHORTEST_WALLTIME_S = 300
+SERVER = re.compile(r"(?P<cluster>[a-z][a-z0-9]*)-[0-9]+\.(?P<site>[a-z][a-z0-9]*)\.grid5000\.fr")
+
+MAY_CHANGE = frozenset({"jump", "key"})
+"""Keys of the section that may change while its hosts live; the others decide which hosts there are."""
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]*", value):
+        raise ValueError(f"'{value}' is not a name of Grid'5000: those are lower case letters and digits")
+    return value
+
+
+def _server(value: str) -> str:
+    if not SERVER.fullmatch(value):
+        raise ValueError(f"'{value}' is not the name of a server; write it like paradoxe-12.rennes.grid5000.fr")
+    return value
+
+
+def _walltime(value: object) -> object:
+    """``HH:MM:SS``; YAML reads 10:00:00 without quotes as a number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return value
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\d{1,3}):([0-5]\d):([0-5]\d)", value)
+        if not parts:
+            raise ValueError(f"'{value}' is not a walltime; write hours, minutes and seconds, like \"02:00:00\"")
+        value = int(parts[1]) * 3600 + int(parts[2]) * 60 + int(parts[3])
+    if value < SHORTEST_WALLTIME_S:
+        raise ValueError(
+            f"{value} seconds are too short for a deployment; write hours, minutes and seconds in quotes, "
+            'like "02:00:00"'
+        )
+    return f"{value // 3600:02d}:{value % 3600 // 60:02d}:{value % 60:02d}"
+
+
+def _reservation(value: object) -> object:
+    """``YYYY-MM-DD HH:MM:SS``; without quotes YAML makes a timestamp of it."""
+    if isinstance(value, datetime):
+        local = value.astimezone(TIMEZONE) if value.tzinfo else value
+        return local.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, str | date):
+        try:
+            datetime.strptime(str(value), "%Y-%m-%d %H:%M:%S")
+        except ValueError:
+            raise ValueError(
+                f"'{value}' is not a date with a time; write it like \"2026-12-01 19:00:00\" (French time)"
+            ) from None
+    return value
+
+
+def _job_type(value: str) -> str:
+    if value == "deploy":
+        raise ValueError("'deploy' is decided by `env_name`: name the environment, and leave the type out")
+    if not re.fullmatch(r"[A-Za-z0-9_=.,:-]+", value):
+        raise ValueError(f"'{value}' is not a type of OAR's jobs")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Server = Annotated[str, AfterValidator(_server)]
+Walltime = Annotated[str, BeforeValidator(_walltime)]
+Reservation = Annotated[str, BeforeValidator(_reservation)]
+JobType = Annotated[str, AfterValidator(_job_type)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=30)]
+
+
+def _one_source(cluster: str | None, servers: Sequence[str], site: str | None) -> None:
+    """Raise `ValueError` unless `servers` are of one cluster (EnOSlib asks for that) and of `site`."""
+    if cluster and servers:
+        raise ValueError("`cluster` and `servers` exclude each other: named servers are on a cluster already")
+    if len(set(servers)) < len(servers):
+        raise ValueError("`servers` names a server twice")
+    found = sorted({(match["cluster"], match["site"]) for name in servers if (match := SERVER.fullmatch(name))})
+    if len(found) > 1:
+        raise ValueError(
+            f"`servers` are of several clusters ({', '.join('/'.join(pair[::-1]) for pair in found)}); "
+            "give each cluster an entry of `places`"
+        )
+    if found and site and found[0][1] != site:
+        raise ValueError(f"`servers` are at {found[0][1]}, but `site` is {site}; leave `site` out, or correct one")
+
+
+class Place(Section):
+    """Where hosts with a certain `site` label really are."""
+
+    site: Name | None = None
+    """Site of Grid'5000; by default that of the servers, or ``g5k.site``."""
+    cluster: Name | None = None
+    """Cluster; any of its nodes."""
+    servers: list[Server] = []
+    """These nodes instead, taken in this order."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Place:
+        _one_source(self.cluster, self.servers, self.site)
+        if not (self.cluster or self.servers):
+            raise ValueError("a place needs `cluster` or `servers`")
+        return self
+
+
+class G5kNetworks(Section):
+    """On which kind of network of Grid'5000 each network is."""
+
+    control: Literal["prod"] = "prod"
+    """The production network, by which nodes are reached."""
+    database: Literal["prod", "kavlan", "kavlan-local", "kavlan-global"] = "prod"
+    """The production network too, or a VLAN on the second network card: routed, isolated, or across sites."""
+
+
+class G5k(Section):
+    """Grid'5000: a reservation by OAR, with or without an operating system of one's own."""
+
+    site: Name | None = None
+    """Site of ``cluster``."""
+    cluster: Name | None = None
+    """Cluster of every host that ``places`` does not place."""
+    servers: list[Server] = []
+    """Nodes to use instead of any of a cluster, taken in this order."""
+    reservable_disks: bool = False
+    """Reserve the nodes' additional disks too."""
+    places: dict[str, Place] = {}
+    """Where hosts are, by the `site` label of ``machines``."""
+    walltime: Walltime = "02:00:00"
+    """For how long: hours, minutes, seconds."""
+    queue: Literal["default", "production", "besteffort", "testing", "admin"] = "default"
+    """OAR's queue."""
+    project: Word | None = None
+    """Group that the usage is counted for; needed when the account has several."""
+    reservation: Reservation | None = None
+    """When it begins (French time); by default as soon as possible."""
+    job_name: Word = "enos_crdb"
+    """How the jobs' names begin."""
+    job_type: list[JobType] = []
+    """Further types of the jobs, for instance ``night`` or ``exotic``."""
+    env_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] | None = None
+    """Operating system that kadeploy puts on the nodes; by default they keep the standard one, which is faster."""
+    env_version: int | None = Field(default=None, gt=2016011914)
+    """Version of it; by default the latest."""
+    key: str | None = None
+    """Public key for the deployed system; by default all of ~/.ssh."""
+    networks: G5kNetworks = G5kNetworks()
+    """What ``control`` and ``database`` are."""
+    reuse: dict[Name, Annotated[int, Field(gt=0)]] = {}
+    """Running jobs of one's own to use instead of new ones, by site. They are not ended by `destroy`."""
+    jump: Literal["auto", True, False] = "auto"
+    """Whether ssh goes through access.grid5000.fr; ``auto``: when this machine is not in Grid'5000."""
+
+    @model_validator(mode="after")
+    def _the_options_fit_each_other(self) -> G5k:
+        _one_source(self.cluster, self.servers, self.site)
+        if self.cluster and not self.site:
+            raise ValueError(f"`site` is missing: say at which one the cluster '{self.cluster}' is")
+        if self.env_version and not self.env_name:
+            raise ValueError("`env_version` is the version of `env_name`, which is missing")
+        if self.networks.database != "prod" and not self.env_name:
+            raise ValueError(
+                f"`networks.database: {self.networks.database}` needs a deployed system; give `env_name` "
+                "(debian12-min, for instance)"
+            )
+        if self.reuse and self.reservation:
+            raise ValueError("`reuse` takes jobs that run already; leave `reservation` out")
+        return self
+
+    @property
+    def walltime_s(self) -> int:
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return hours * 3600 + minutes * 60 + seconds
