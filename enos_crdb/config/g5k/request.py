@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from enos_crdb.config.g5k import MAY_CHANGE, SERVER, G5k
+from enos_crdb.config.g5k.section import MAY_CHANGE, SERVER, G5k
 from enos_crdb.config.resources import Machines, Networks, plan_hosts
 
 

@@ -1,0 +1,165 @@
+"""What EnOSlib, the API and ssh raise, as sentences with a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from enoslib.errors import (
+    EnosError,
+    EnosFailedHostsError,
+    EnosSSHNotReady,
+    EnosUnreachableHostsError,
+    InvalidReservationCritical,
+    InvalidReservationTime,
+    InvalidReservationTooOld,
+    NoSlotError,
+)
+from enoslib.infra.enos_g5k.error import (
+    DeployError,
+    EnosG5kDuplicateJobsError,
+    EnosG5kKavlanNodesError,
+    MissingNetworkError,
+    NotEnoughNodesError,
+)
+from grid5000.exceptions import Grid5000AuthenticationError, Grid5000CreateError, Grid5000Error
+
+from enos_crdb.errors import ConfigurationError, EnosCrdbError, ProviderError
+from enos_crdb.providers.g5k import oar
+
+STATUS = "https://www.grid5000.fr/status tells about maintenance and incidents."
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Say in our errors what goes wrong inside the block; `doing` ends «Grid'5000 refused ...»."""
+    try:
+        yield
+    except (Grid5000Error, requests.RequestException, EnosError, DeployError) as error:
+        raise explain(error, doing) from error
+
+
+def explain(error: Exception, doing: str) -> EnosCrdbError:
+    """The error for the user; `doing` is what was tried (`the reservation of 4 nodes`)."""
+    match error:
+        case InvalidReservationTime():
+            return oar.refused_until(error.datetime, doing)
+        case InvalidReservationTooOld():
+            return oar.refused("Reservation too old", doing)
+        case NoSlotError() | InvalidReservationCritical():
+            return _refused(str(error.msg), doing)
+        case Grid5000AuthenticationError():
+            return ProviderError(
+                "Grid'5000 does not accept your login (401).\nUsually the password in ~/.python-grid5000.yaml is not "
+                "that of the account any more, or the account has expired: https://api.grid5000.fr/ui/account."
+            )
+        case Grid5000Error():
+            return _http(error, doing)
+        case requests.RequestException():
+            return _transport(error, doing)
+        case EnosError():
+            return _hosts(error, doing)
+    return _resources(error, doing)
+
+
+def _refused(text: str, doing: str) -> EnosCrdbError:
+    code = re.match(r"(\d{3}): ", text)
+    if code and code[1] not in ("400", "500"):
+        return _http(Grid5000CreateError(text[5:], int(code[1])), doing)
+    return oar.refused(text, doing)
+
+
+def _http(error: Any, doing: str) -> EnosCrdbError:
+    code = error.response_code
+    said = f"{doing[0].upper()}{doing[1:]} failed: the API answered {code} ({oar.words(_text(error))})."
+    if code == 403:
+        return ProviderError(
+            f"{said}\nIt is not allowed to your account: the job or the nodes are somebody else's, or the account has "
+            "no access to the site. https://api.grid5000.fr/ui/account shows what it may use."
+        )
+    if code == 404:
+        return ConfigurationError(
+            f"{said}\nGrid'5000 does not have such a site, cluster, job or VLAN. Check the names in `g5k`; "
+            "`enos_crdb check --env FILE` tells which do not exist."
+        )
+    if code is not None and code >= 500:
+        return ProviderError(f"{said}\nThe fault is on Grid'5000's side; try again later. {STATUS}")
+    return ProviderError(f"{said}\nCheck the section `g5k` of the file. {STATUS}")
+
+
+def _text(error: Any) -> str:
+    message = error.error_message
+    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)
+
+
+def _transport(error: requests.RequestException, doing: str) -> EnosCrdbError:
+    host = getattr(error.request, "url", None) or "api.grid5000.fr"
+    where = re.sub(r"^https?://([^/@]+).*", r"\1", str(host))
+    begin = f"{doing[0].upper()}{doing[1:]} failed:"
+    match error:
+        case requests.exceptions.SSLError():
+            return ProviderError(
+                f"{begin} {where} shows a certificate that this machine does not trust.\n"
+                "Usually the package ca-certificates is missing or old, or a proxy stands between."
+            )
+        case requests.exceptions.RetryError():
+            return ProviderError(f"{begin} {where} answered with errors five times (5xx).\nTry again later. {STATUS}")
+        case requests.exceptions.Timeout():
+            return ProviderError(f"{begin} {where} did not answer in time.\nTry again later. {STATUS}")
+    return ProviderError(
+        f"{begin} {where} cannot be reached.\nUsually this machine has no way to the Internet, or `uri` in "
+        f"~/.python-grid5000.yaml is wrong. {STATUS}"
+    )
+
+
+def _hosts(error: EnosError, doing: str) -> EnosCrdbError:
+    match error:
+        case EnosUnreachableHostsError() | EnosFailedHostsError():
+            return ProviderError(_unreachable(error.hosts, failed=isinstance(error, EnosFailedHostsError)))
+        case EnosSSHNotReady():
+            return ProviderError(
+                "Nodes do not answer by ssh.\nUsually they are still booting, or ssh is not set up for Grid'5000 "
+                "(docs/how-to/grid5000.md). Try `enos_crdb deploy` again; the job is kept."
+            )
+        case EnosG5kKavlanNodesError():
+            return ProviderError(
+                f"Grid'5000 could not move network cards into the VLAN: {error}.\nUsually the switch was busy: try "
+                "`enos_crdb deploy` again. If it stays, choose another cluster, or g5k.networks.database: prod."
+            )
+        case EnosG5kDuplicateJobsError():
+            return ProviderError(
+                f"There are two jobs of the same name: {error}.\n`enos_crdb destroy --env FILE` ends both; then deploy."
+            )
+    return ProviderError(f"{doing[0].upper()}{doing[1:]} failed: {error or type(error).__name__}. {STATUS}")
+
+
+def _unreachable(results: Any, *, failed: bool) -> str:
+    """``results``: what Ansible recorded per host."""
+    names = sorted({str(result.host) for result in results})
+    payload: Mapping[str, Any] = next((result.payload for result in results), {})
+    told = " ".join(str(payload.get("stdout") or payload.get("stderr") or payload.get("msg") or "").split())[-300:]
+    what = "A command failed on" if failed else "ssh does not reach"
+    return (
+        f"{what} {', '.join(names)}: {told or 'no message'}.\n"
+        "Usually the ssh key of this machine is not known to Grid'5000, or ssh cannot pass access.grid5000.fr "
+        "(g5k.jump; docs/how-to/grid5000.md); else a node is broken. The job is kept: `enos_crdb deploy` tries again, "
+        "`enos_crdb destroy` ends it."
+    )
+
+
+def _resources(error: Exception, doing: str) -> EnosCrdbError:
+    if isinstance(error, NotEnoughNodesError):
+        return ProviderError(
+            f"Grid'5000 gave fewer nodes than the file needs: {error.msg}.\n"
+            "Lower `min` of the machines, or name a job with enough nodes in g5k.reuse."
+        )
+    if isinstance(error, MissingNetworkError):
+        return ProviderError(
+            f"The job at {error.site} has no network of the kind '{error.n_type}'.\n"
+            "A job named in g5k.reuse must have been reserved with it, for instance "
+            f"`oarsub -l {{\"type='{error.n_type}'\"}}/vlan=1+...`; else change g5k.networks.database."
+        )
+    return ProviderError(f"{doing[0].upper()}{doing[1:]} failed: {error or type(error).__name__}.")

@@ -1,0 +1,128 @@
+"""Why OAR refuses a job, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from enos_crdb.config.g5k import TIMEZONE
+from enos_crdb.errors import ConfigurationError, EnosCrdbError, ProviderError
+
+CHECK = "`enos_crdb check --env FILE` tells what is free, and when"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What OAR's words (a regular expression) mean, and what to change. ``file``: the experiment file is wrong."""
+
+    words: str
+    meaning: str
+    file: bool = False
+
+
+REFUSALS = (
+    Refusal(
+        words=r"could run at (?P<date>[0-9-]{10} [0-9:]{8})",
+        meaning="The nodes are taken at that time; OAR could give them at {date} (French time).\n"
+        "Set g5k.reservation to that or later, ask for fewer hosts, or leave the date out to wait for free nodes.",
+    ),
+    Refusal(
+        words=r"Reservation too old",
+        meaning="The date of g5k.reservation has passed.\nGive a later one (French time), or leave it out to begin as "
+        "soon as possible.",
+        file=True,
+    ),
+    Refusal(
+        words=r"start date|date format",
+        meaning='OAR does not understand g5k.reservation.\nWrite it like "2026-12-01 19:00:00" (French time).',
+        file=True,
+    ),
+    Refusal(
+        words=r"Reservation not valid",
+        meaning="The nodes cannot be reserved for that time.\n"
+        f"{CHECK}; set g5k.reservation to another date, or ask for fewer hosts.",
+    ),
+    Refusal(
+        words=r"within given time window",
+        meaning="The sites have no common time for all hosts within a day.\n"
+        f"{CHECK}; ask for fewer hosts, other clusters, or set g5k.reservation to a night or a week-end.",
+    ),
+    Refusal(
+        words=r"not enough resources",
+        meaning="There are not so many nodes: some are broken, belong to another queue, or are fewer than asked for.\n"
+        f"{CHECK}. Ask for fewer with machines.N.count, or choose another g5k.cluster or g5k.queue.",
+    ),
+    Refusal(
+        words=r"walltime",
+        meaning="The queue does not allow such a long job.\nShorten g5k.walltime, or choose the time with "
+        "g5k.reservation (nights and week-ends allow more).",
+        file=True,
+    ),
+    Refusal(
+        words=r"(?i)bad resource request|no such property|property|column .* does not exist|syntax error",
+        meaning="OAR does not know a property that the request names: usually reservable disks or a kind of VLAN that "
+        "the site does not have.\nCheck g5k.reservable_disks, g5k.networks.database and the names of clusters.",
+        file=True,
+    ),
+    Refusal(
+        words=r"(?i)job type|unknown type",
+        meaning="OAR does not know one of the job's types.\nCorrect g5k.job_type.",
+        file=True,
+    ),
+    Refusal(
+        words=r"(?i)usage ?policy|charter|quota",
+        meaning="The job does not respect the usage policy (during the day, about two hours of a cluster per site and "
+        "user).\nAsk for fewer hosts or a shorter walltime, or reserve a night or a week-end with g5k.reservation.",
+    ),
+    Refusal(
+        words=r"(?i)project|granting access|group",
+        meaning="OAR does not accept the project that the usage is to be counted for.\nSet g5k.project to a group of "
+        "yours: https://api.grid5000.fr/ui/account shows them.",
+        file=True,
+    ),
+    Refusal(
+        words=r"cannot have more than",
+        meaning="You have as many jobs or advance reservations there as OAR allows.\nEnd one (`oarstat -u` and "
+        "`oardel` on the site's frontend), or leave g5k.reservation out.",
+    ),
+    Refusal(
+        words=r"(?i)queue",
+        meaning="The queue does not take the job: it does not exist, is not for you, or takes no reservations.\n"
+        "Change g5k.queue, or leave g5k.reservation out.",
+        file=True,
+    ),
+)
+"""The first that matches counts."""
+
+_NOISE = r"\[ADMISSION RULE\] (Set default|Modify resource|Add)|Generate a job key|OAR_JOB_ID=|Oarsub failed"
+
+
+def refused(text: str, doing: str) -> EnosCrdbError:
+    """The error for a job that OAR did not take; `text` is what it said."""
+    said = words(text)
+    first = f"Grid'5000 refused {doing}: {said}"
+    for refusal in REFUSALS:
+        if match := re.search(refusal.words, text):
+            kind = ConfigurationError if refusal.file else ProviderError
+            return kind(f"{first}.\n{refusal.meaning.format(**match.groupdict())}")
+    return ProviderError(f"{first}.\nThese are OAR's words; `oarsub` on the site's frontend would say the same.")
+
+
+def refused_until(date: datetime, doing: str) -> EnosCrdbError:
+    """The same for a date that OAR offers instead."""
+    local = date.astimezone(TIMEZONE).strftime("%Y-%m-%d %H:%M:%S")
+    return refused(f"This reservation could run at {local}", doing)
+
+
+def words(text: str) -> str:
+    """OAR's own sentence in what the API made of it."""
+    if found := re.findall(r'"message"\s*:\s*("(?:[^"\\]|\\.)*")', text):
+        try:
+            text = json.loads(found[-1])
+        except ValueError:
+            text = found[-1]
+    lines = [re.sub(r"^[#\s]*|\s+$", "", line) for line in text.splitlines()]
+    kept = [re.sub(r"^\[ADMISSION RULE\] (Error ?: ?)?", "", line) for line in lines if not re.match(_NOISE, line)]
+    return " ".join(line for line in kept if line).rstrip(".") or "it gave no reason"
