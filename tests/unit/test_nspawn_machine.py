@@ -20,7 +20,13 @@ from enos_crdb.providers.nspawn.cgroup import HierarchyCgroups, UnifiedCgroups, 
 from enos_crdb.providers.nspawn.fleet import write_private
 from enos_crdb.providers.nspawn.image import image_name
 from enos_crdb.providers.nspawn.layers import Cache
-from enos_crdb.providers.nspawn.prerequisites import ALTERNATIVES, Lack, lacking_capabilities, message
+from enos_crdb.providers.nspawn.prerequisites import (
+    ALTERNATIVES,
+    Lack,
+    lacking_capabilities,
+    message,
+    missing_keyring,
+)
 from enos_crdb.providers.nspawn.suite import Source
 
 
@@ -62,9 +68,32 @@ class TestPrerequisites:
         text = message([self.NEVER], root=True)
         assert "CAP_SYS_ADMIN: root of a container" in text
         assert "Nothing that can be installed" in text
-        assert "Vagrant" in text
-        assert "static hosts" in text
+        assert "provider vagrant" in text
+        assert "(static)" in text
         assert "apt-get" not in text
+
+    @pytest.mark.parametrize(
+        ("suite", "system", "package"),
+        [
+            ("bookworm", "ubuntu", "debian-archive-keyring"),
+            ("noble", "ubuntu", "ubuntu-keyring"),
+            ("jammy", "debian", None),
+        ],
+    )
+    def test_the_keys_of_the_archive(self, tmp_path: Path, suite: str, system: str, package: str | None) -> None:
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc/os-release").write_text(f"ID={system}\n")
+        lack = missing_keyring(suite, tmp_path)
+        assert lack is not None
+        assert lack.package == package
+        text = message([lack], root=True)
+        assert ("apt-get install" in text) == (package is not None)
+        assert ("dpkg -x" in text) == (package is None)
+        assert "Nothing that can be installed" not in text
+        keyrings = tmp_path / "usr/share/keyrings"
+        keyrings.mkdir(parents=True)
+        (keyrings / lack.what).touch()
+        assert missing_keyring(suite, tmp_path) is None
 
     @pytest.mark.parametrize(
         ("emulator", "netem", "lacking"),

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from enos_crdb.command import Runner
 from enos_crdb.errors import CommandError, PrerequisiteError
-from enos_crdb.providers.nspawn.suite import is_ubuntu
+from enos_crdb.providers.nspawn.suite import is_ubuntu, parse_os_release
 
 ALTERNATIVES = (
-    "Where containers cannot work, hosts must come from elsewhere: run enos_crdb as root inside a virtual machine "
-    "(Vagrant makes one), or on another machine. Providers for Vagrant and for static hosts, machines you already "
-    "have, are not in this version."
+    "Where containers cannot work, hosts must come from elsewhere: virtual machines of this one (provider vagrant), "
+    "machines you already have (static), Grid'5000 (g5k)."
 )
 
 # Bits of CapEff in /proc/self/status.
@@ -41,11 +40,15 @@ _EMULATION_PROGRAMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Lack:
-    """Something missing. ``package`` is the Debian package that has it; ``None``: no package helps."""
+    """Something missing. ``package`` is the Debian package that has it; ``None``: no package helps.
+
+    ``remedy`` is what helps where no package does.
+    """
 
     what: str
     package: str | None
     why: str
+    remedy: str = ""
 
     def __str__(self) -> str:
         source = f" (Debian package {self.package})" if self.package else ""
@@ -67,10 +70,8 @@ def missing(runner: Runner, *, suite: str, emulator: str | None = None) -> list[
     ]
     if shutil.which("nft") is None and shutil.which("iptables") is None:
         lacks.append(Lack(what="nft or iptables", package="nftables", why="gives the hosts a way to the network"))
-    keyring = "ubuntu-archive-keyring.gpg" if is_ubuntu(suite) else "debian-archive-keyring.gpg"
-    if not (Path("/usr/share/keyrings") / keyring).exists():
-        package = "ubuntu-keyring" if is_ubuntu(suite) else "debian-archive-keyring"
-        lacks.append(Lack(what=keyring, package=package, why=f"proves that packages of {suite} are genuine"))
+    if (keyring := missing_keyring(suite, Path("/"))) is not None:
+        lacks.append(keyring)
     if not root:
         return [*lacks, Lack(what="root", package=None, why="containers, mounts and networks are root's to make")]
     if emulator == "netem" and (refusal := netem_refusal(runner)) is not None:
@@ -81,6 +82,25 @@ def missing(runner: Runner, *, suite: str, emulator: str | None = None) -> list[
             Lack(what="NFQUEUE", package=None, why=f"a network cannot be emulated, the kernel says: {refusal}")
         )
     return lacks + _impossible(runner)
+
+
+def missing_keyring(suite: str, root: Path) -> Lack | None:
+    """The archive's public keys, if the machine at `root` lacks them. Debian has no package of Ubuntu's."""
+    name = "ubuntu-archive-keyring.gpg" if is_ubuntu(suite) else "debian-archive-keyring.gpg"
+    if (root / "usr/share/keyrings" / name).exists():
+        return None
+    release = root / "etc/os-release"
+    ubuntu_here = release.exists() and parse_os_release(release.read_text()).get("ID") == "ubuntu"
+    why = f"proves that packages of {suite} are genuine"
+    if not is_ubuntu(suite):
+        return Lack(what=name, package="debian-archive-keyring", why=why)
+    if ubuntu_here:
+        return Lack(what=name, package="ubuntu-keyring", why=why)
+    remedy = (
+        f"Debian has no package of {name}: put the file into /usr/share/keyrings; it is in the package ubuntu-keyring "
+        "of Ubuntu's archive (`dpkg -x`)."
+    )
+    return Lack(what=name, package=None, why=why, remedy=remedy)
 
 
 def netem_refusal(runner: Runner) -> str | None:
@@ -143,7 +163,8 @@ def message(lacks: Sequence[Lack], *, root: bool) -> str:
         lines.append(f"Run: {become}apt-get install -y --no-install-recommends {' '.join(packages)}")
     if any(lack.what == "root" for lack in lacks):
         lines.append("Run enos_crdb as root, for example with sudo.")
-    if any(lack.package is None and lack.what != "root" for lack in lacks):
+    lines += [lack.remedy for lack in lacks if lack.remedy]
+    if any(lack.package is None and lack.what != "root" and not lack.remedy for lack in lacks):
         lines.append("Nothing that can be installed changes this.")
     lines.append(ALTERNATIVES)
     return "\n".join(lines)
