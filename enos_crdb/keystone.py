@@ -6,28 +6,20 @@ Nothing here touches the world.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
 
-from enos_crdb import locks
+from enos_crdb import locks, shipped
 from enos_crdb.backends import Connection
 from enos_crdb.config.openstack import OpenStack
+from enos_crdb.installers import INSTALLERS
 from enos_crdb.model import LOAD, Resources
 
-PORT = 5000
 USERNAME = "admin"
 PROJECT = "admin"
-FILES = (
-    "/etc/keystone/keystone.conf",
-    "/etc/keystone/db_sync.conf",
-    "/etc/keystone/uwsgi.ini",
-    "/etc/memcached.conf",
-)
-"""Configuration files of a Keystone host that are collected; the first one holds a password."""
-VIRTUALENV = "/opt/enos_crdb/keystone"
 RALLY_VIRTUALENV = "/opt/enos_crdb/rally"
 CLOUDS_FILE = "/etc/openstack/clouds.yaml"
 """On hosts with Rally: credentials for the openstack command there."""
@@ -65,12 +57,10 @@ def new_keys() -> dict[str, str]:
     return {_SECRET.format(name): key for name, key in keys.items()}
 
 
-def endpoints(resources: Resources) -> tuple[Endpoint, ...]:
+def endpoints(installer: str, resources: Resources) -> tuple[Endpoint, ...]:
     """The Keystones in the order of the configuration; the first is the default of clients."""
-    return tuple(
-        Endpoint(region=host.name, url=f"http://{host.addresses['control']}:{PORT}/v3")
-        for host in resources.with_role("keystone")
-    )
+    url = INSTALLERS[installer].url
+    return tuple(Endpoint(region=host.name, url=url(host)) for host in resources.with_role("keystone"))
 
 
 def bootstrap_host(resources: Resources) -> str:
@@ -86,8 +76,10 @@ def install_variables(openstack: OpenStack, *, keystone_crdb: str) -> dict[str, 
     return {
         "keystone_release": openstack.release,
         "keystone_oldest_python": locks.OLDEST_PYTHON[locks.keystone_lock(openstack.release)],
-        "keystone_virtualenv": VIRTUALENV,
+        "keystone_virtualenv": INSTALLERS[openstack.installer].virtualenv,
         "keystone_crdb_wheel": keystone_crdb,
+        "devstack_plugin": str(shipped.directory("devstack_plugin")),
+        **INSTALLERS[openstack.installer].installation(openstack),
         "rally_oldest_python": locks.OLDEST_PYTHON["rally"],
         "rally_virtualenv": RALLY_VIRTUALENV,
     }
@@ -95,12 +87,10 @@ def install_variables(openstack: OpenStack, *, keystone_crdb: str) -> dict[str, 
 
 def wheel_variables(wheels: Mapping[str, Wheels]) -> dict[str, str]:
     """Variables of the same Ansible roles that depend on what a host runs: the wheelhouses of its Python."""
-    return {
-        "keystone_wheelhouse": wheels["keystone"].directory,
-        "keystone_wheelhouse_archive": wheels["keystone"].archive,
-        "rally_wheelhouse": wheels["rally"].directory,
-        "rally_wheelhouse_archive": wheels["rally"].archive,
-    }
+    variables: dict[str, str] = {}
+    for name, found in wheels.items():
+        variables |= {f"{name}_wheelhouse": found.directory, f"{name}_wheelhouse_archive": found.archive}
+    return variables
 
 
 def variables(
@@ -108,25 +98,29 @@ def variables(
     resources: Resources,
     secrets: Mapping[str, str],
     connections: Mapping[str, Connection],
+    *,
+    backend: str,
 ) -> dict[str, dict[str, Any]]:
-    """Host name -> variables of the Ansible roles memcached, keystone and rally, for hosts of Keystone and Rally.
+    """Host name -> variables of the Ansible roles memcached, keystone (or that of another installer) and rally.
 
-    `connections` says how each Keystone host reaches its database. `secrets` holds ``keystone_admin_password`` and
-    what `new_keys` gave.
+    They are for hosts of Keystone and Rally. `backend` names the database; `connections` says how each Keystone host
+    reaches it. `secrets` holds ``keystone_admin_password`` and what `new_keys` gave.
     """
-    shared = {**_shared(resources, secrets), **_options(openstack)}
+    installer = INSTALLERS[openstack.installer]
+    regions = endpoints(openstack.installer, resources)
+    shared = {**_shared(regions, resources, secrets), **_options(openstack)}
     keys = {name: secrets[_SECRET.format(name)] for name in _KEYS}
     by_host: dict[str, dict[str, Any]] = {}
     for host in (*resources.with_role("rally"), *resources.with_role(LOAD)):
-        by_host[host.name] = {**shared, "rally_clouds": clouds_yaml(resources, secrets["keystone_admin_password"])}
-    for host, endpoint in zip(resources.with_role("keystone"), endpoints(resources), strict=True):
+        by_host[host.name] = {**shared, "rally_clouds": clouds_yaml(regions, secrets["keystone_admin_password"])}
+    for host, endpoint in zip(resources.with_role("keystone"), regions, strict=True):
         by_host[host.name] = {
             **by_host.get(host.name, shared),
-            "keystone_listen_address": host.addresses["control"],
             "keystone_region": endpoint.region,
             "keystone_url": endpoint.url,
             **_database(connections[host.name]),
             "keystone_keys": keys,
+            **installer.variables(openstack, host, backend=backend),
         }
     return by_host
 
@@ -140,9 +134,9 @@ def _database(connection: Connection) -> dict[str, Any]:
     }
 
 
-def openrc(resources: Resources, password: str) -> str:
+def openrc(regions: Sequence[Endpoint], password: str) -> str:
     """Shell text that logs in at the first Keystone; the other regions are in it as comments."""
-    first, *others = endpoints(resources)
+    first, *others = regions
     settings = {
         "OS_AUTH_URL": first.url,
         "OS_REGION_NAME": first.region,
@@ -158,9 +152,8 @@ def openrc(resources: Resources, password: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def clouds_yaml(resources: Resources, password: str) -> str:
+def clouds_yaml(regions: Sequence[Endpoint], password: str) -> str:
     """A clouds.yaml with one cloud per region, named like it, and ``enos_crdb`` for the first of them."""
-    regions = endpoints(resources)
     clouds = {endpoint.region: _cloud(endpoint, password) for endpoint in regions}
     text: str = yaml.safe_dump({"clouds": {"enos_crdb": _cloud(regions[0], password), **clouds}}, sort_keys=False)
     return text
@@ -172,10 +165,9 @@ def openstack_command(arguments: tuple[str, ...], *, cloud: str = "enos_crdb") -
     return ("env", *environment, f"{RALLY_VIRTUALENV}/bin/openstack", *arguments)
 
 
-def _shared(resources: Resources, secrets: Mapping[str, str]) -> dict[str, Any]:
+def _shared(regions: Sequence[Endpoint], resources: Resources, secrets: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "keystone_port": PORT,
-        "keystone_endpoints": [{"region": e.region, "url": e.url} for e in endpoints(resources)],
+        "keystone_endpoints": [asdict(endpoint) for endpoint in regions],
         "keystone_bootstrap_host": bootstrap_host(resources),
         "keystone_admin_username": USERNAME,
         "keystone_admin_password": secrets["keystone_admin_password"],
@@ -188,6 +180,7 @@ def _options(openstack: OpenStack) -> dict[str, Any]:
     return {
         **{f"keystone_{name}": value for name, value in options.items()},
         "keystone_compatibility": compatibility,
+        "keystone_virtualenv": INSTALLERS[openstack.installer].virtualenv,
         "keystone_release": openstack.release,
         "memcached_enabled": openstack.keystone.cache == "memcached",
     }

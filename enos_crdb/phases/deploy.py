@@ -188,7 +188,7 @@ def configure(playbook: str) -> Callable[[Context], None]:
 def verify(context: Context) -> None:
     """A token of every Keystone validates at every other; then leave the credentials for the user."""
     configure("verify.yml")(context)
-    for name, text in inventory.credentials(context.resources, context.secrets).items():
+    for name, text in inventory.credentials(context.configuration, context.resources, context.secrets).items():
         write_text(context.deployment.directory / name, text)
 
 
