@@ -55,7 +55,7 @@ REFUSALS = (
         f"{CHECK}. Ask for fewer with machines.N.count, or choose another g5k.cluster or g5k.queue.",
     ),
     Refusal(
-        words=r"walltime",
+        words=r"(?i)walltime",
         meaning="The queue does not allow such a long job.\nShorten g5k.walltime, or choose the time with "
         "g5k.reservation (nights and week-ends allow more).",
         file=True,
