@@ -30,7 +30,8 @@ class Run:
         self.context = context
         self.section = section
         self.directory = context.deployment.new_run()
-        self.clients = rally.clients(context.resources, section.load, section.placement)
+        installer = context.configuration.openstack.installer
+        self.clients = rally.clients(context.resources, section.load, section.placement, installer=installer)
         self.samples: list[Sample] = []
         state = context.deployment.state
         self.manifest: dict[str, Any] = {

@@ -10,6 +10,7 @@ from typing import Any
 from enos_crdb import keystone, locks, shipped, software
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
+from enos_crdb.installers import INSTALLERS
 from enos_crdb.model import LOAD, Host, Resources
 
 PASSWORDS = ("database_password", "keystone_admin_password")
@@ -26,10 +27,13 @@ def host_secrets(configuration: Configuration, resources: Resources, secrets: Ma
 
 
 def lock_files(configuration: Configuration) -> dict[str, Path]:
-    """The lock file of each virtualenv: ``keystone`` and ``rally``."""
+    """The lock file of each virtualenv of ours: ``keystone`` (not with every installer) and ``rally``."""
     directory = shipped.directory("playbooks") / "locks"
-    release = locks.keystone_lock(configuration.openstack.release)
-    return {"keystone": locks.lock_file(directory, release), "rally": locks.lock_file(directory, "rally")}
+    found = {"rally": locks.lock_file(directory, "rally")}
+    if INSTALLERS[configuration.openstack.installer].wheels:
+        release = locks.keystone_lock(configuration.openstack.release)
+        found = {"keystone": locks.lock_file(directory, release), **found}
+    return found
 
 
 def install_variables(configuration: Configuration, keystone_crdb: Path) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def host_variables(
     merged: dict[str, dict[str, Any]] = {host.name: {} for host in resources.hosts}
     for part in (
         backend.variables(database, resources, secrets),
-        keystone.variables(configuration.openstack, resources, secrets, connections),
+        keystone.variables(configuration.openstack, resources, secrets, connections, backend=database.backend),
     ):
         for name, values in part.items():
             merged[name].update(values)
@@ -74,17 +78,19 @@ def _common(configuration: Configuration) -> dict[str, Any]:
     backend = BACKENDS[configuration.database.backend]
     return {
         "database_role": backend.ansible_role,
+        "keystone_role": INSTALLERS[configuration.openstack.installer].ansible_role,
         "database_exports": backend.exports,
         "database_proxied": software.proxied(configuration),
     }
 
 
-def credentials(resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:
+def credentials(configuration: Configuration, resources: Resources, secrets: Mapping[str, str]) -> dict[str, str]:
     """Files that are left for the user, by name: ``openrc`` and ``clouds.yaml``."""
     password = secrets["keystone_admin_password"]
+    regions = keystone.endpoints(configuration.openstack.installer, resources)
     return {
-        "openrc": keystone.openrc(resources, password),
-        "clouds.yaml": keystone.clouds_yaml(resources, password),
+        "openrc": keystone.openrc(regions, password),
+        "clouds.yaml": keystone.clouds_yaml(regions, password),
     }
 
 
@@ -98,8 +104,10 @@ def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
         files += backend.files
         commands["database"] = list(backend.version_command())
     if "keystone" in host.roles:
-        files += keystone.FILES
-        virtualenvs["keystone"] = keystone.VIRTUALENV
+        installer = INSTALLERS[configuration.openstack.installer]
+        files += installer.files
+        virtualenvs["keystone"] = installer.virtualenv
+        commands |= {thing: list(words) for thing, words in installer.commands().items()}
     if "rally" in host.roles or LOAD in host.roles:
         files += ["/var/lib/rally/*/*/serve.log"]
         virtualenvs["rally"] = keystone.RALLY_VIRTUALENV
@@ -121,7 +129,8 @@ def describe(configuration: Configuration) -> list[tuple[str, str]]:
         ("database", f"{configuration.database.backend} ({settings})"),
         (
             "keystone",
-            f"{configuration.openstack.release}, {options.workers} workers, cache {options.cache}, "
+            f"{configuration.openstack.release} by {configuration.openstack.installer}, {options.workers} workers, "
+            f"cache {options.cache}, "
             f"{options.password_hash_rounds} hash rounds, {options.token_provider} tokens, "
             f"keystone_crdb {options.keystone_crdb}",
         ),

@@ -73,13 +73,14 @@ def install_variables(openstack: OpenStack, *, keystone_crdb: str) -> dict[str, 
 
     ``keystone_crdb`` is the wheel of that distribution, on this machine.
     """
+    installer = INSTALLERS[openstack.installer]
     return {
         "keystone_release": openstack.release,
         "keystone_oldest_python": locks.OLDEST_PYTHON[locks.keystone_lock(openstack.release)],
-        "keystone_virtualenv": INSTALLERS[openstack.installer].virtualenv,
+        "keystone_virtualenv": installer.virtualenv,
         "keystone_crdb_wheel": keystone_crdb,
-        "devstack_plugin": str(shipped.directory("devstack_plugin")),
-        **INSTALLERS[openstack.installer].installation(openstack),
+        **{name: str(shipped.directory(name)) for name in installer.sources},
+        **installer.installation(openstack),
         "rally_oldest_python": locks.OLDEST_PYTHON["rally"],
         "rally_virtualenv": RALLY_VIRTUALENV,
     }

@@ -10,6 +10,7 @@ from enos_crdb import shipped
 from enos_crdb.backends import BACKENDS
 from enos_crdb.config import Configuration
 from enos_crdb.config.cockroachdb import CockroachDB
+from enos_crdb.installers import INSTALLERS
 from enos_crdb.model import LOAD
 
 INSTALLED_FROM = (
@@ -33,7 +34,7 @@ def ansible_roles(configuration: Configuration, roles: tuple[str, ...]) -> tuple
     if "database" in roles:
         wanted += BACKENDS[configuration.database.backend].installs
     if "keystone" in roles:
-        wanted += ["memcached", "keystone"]
+        wanted += INSTALLERS[configuration.openstack.installer].installs
     if "rally" in roles or LOAD in roles:
         wanted += ["rally"]
     if "rally" in roles and proxied(configuration):
@@ -58,8 +59,12 @@ def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple
     for name in (*wanted, *SHARED):
         for path in _sources(shipped.directory("playbooks") / "roles" / name):
             digest.update(f"{name} {path.name}\n".encode() + path.read_bytes())
-    if "keystone" in wanted:
+    if "keystone" in roles:
         digest.update(keystone_crdb_digest().encode())
+        installer = INSTALLERS[configuration.openstack.installer]
+        digest.update(json.dumps(installer.installation(configuration.openstack), sort_keys=True).encode())
+        for name in installer.sources:
+            digest.update(files_digest(shipped.directory(name)).encode())
     for lock in locks:
         digest.update(lock.read_bytes())
     digest.update(f"{suite} {configuration.openstack.release}".encode())
@@ -76,6 +81,14 @@ def keystone_crdb_digest() -> str:
     for path in (directory / "pyproject.toml", *sorted((directory / "src").rglob("*.py"))):
         digest.update(f"{path.relative_to(directory)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def files_digest(directory: Path) -> str:
+    """A digest of the names and contents of all files below `directory`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(directory)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _sources(role: Path) -> list[Path]:

@@ -6,6 +6,7 @@ this file up once its directory is registered, and calls it in this process.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ansible.playbook.block import Block
@@ -20,6 +21,10 @@ type: aggregate
 short_description: publish Ansible's events inside the enos_crdb process
 description: [publish Ansible's events inside the enos_crdb process]
 """
+
+
+PROGRESS = "[progress]"
+"""At the end of the name of an Ansible task that is repeated until something ended: its JSON has ``milestones``."""
 
 
 def _count(items: list[Any]) -> int:
@@ -75,3 +80,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         if hidden and "msg" in result._result:
             shown["msg"] = "hidden, because the task handles secrets (no_log)"
         publish(Event(kind=kind, text=task.get_name(), host=result._host.get_name(), data=shown))
+        if task.get_name().endswith(PROGRESS) and not hidden and kind in ("ok", "retry"):
+            self._milestones(result)
+
+    def _milestones(self, result: Any) -> None:
+        host = result._host.get_name()
+        for text in json.loads(result._result["stdout"])["milestones"]:
+            publish(Event(kind="progress", text=f"{host}: {text}", host=host))

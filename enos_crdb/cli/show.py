@@ -47,7 +47,8 @@ def gather(deployment: Deployment) -> dict[str, Any]:
     state = deployment.state
     resources = state.resources if state.destroyed_at is None else None
     hosts = resources.hosts if resources else ()
-    urls = {e.region: e.url for e in keystone.endpoints(resources)} if resources else {}
+    installer = state.configuration["openstack"]["installer"]
+    urls = {e.region: e.url for e in keystone.endpoints(installer, resources)} if resources else {}
     return {
         "deployment": str(deployment.directory),
         "name": state.name,

@@ -15,6 +15,7 @@ FIXED = (
     *(("database", key) for key in ("backend", "version", "binary", "mirror", "sha256", "haproxy")),
     ("openstack", "installer"),
     ("openstack", "release"),
+    *(("openstack", "devstack", key) for key in ("git_base", "branch", "ref")),
     # The administrator's hash is made once, by bootstrap, and Rally authenticates as administrator all the time.
     ("openstack", "keystone", "password_hash_rounds"),
 )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from enos_crdb.config.base import Section
+from enos_crdb.config.devstack import DevStack
 
 Release = Literal["2025.2", "2026.1", "2026.2"]
 Settings = dict[str, dict[str, str | int | float | bool]]
@@ -71,8 +72,11 @@ class Keystone(Section):
 class OpenStack(Section):
     """OpenStack on the hosts of role ``keystone``."""
 
-    installer: Literal["pypi"] = "pypi"
-    """How OpenStack gets on the hosts: ``pypi`` installs wheels into a virtualenv, under uWSGI."""
+    installer: Literal["pypi", "devstack"] = "pypi"
+    """How OpenStack gets on the hosts: ``pypi`` installs wheels into a virtualenv, under uWSGI; ``devstack`` runs
+    DevStack, with Keystone from git, uWSGI and Apache."""
+    devstack: DevStack = DevStack()
+    """Which DevStack, from where; nothing with another installer."""
     release: Release = "2026.1"
-    """OpenStack release; each has a lock file of ours."""
+    """OpenStack release; each has a lock file of ours, and a branch of DevStack."""
     keystone: Keystone = Keystone()

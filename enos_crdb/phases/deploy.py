@@ -154,14 +154,16 @@ def install(context: Context) -> None:
 
 
 def _install(context: Context, hosts: tuple[Host, ...]) -> None:
-    wheels = {system: _wheels(context, system) for system in {_system(host) for host in hosts}}
+    # A host of the database alone needs none, and may have a Python that is too old for them.
+    virtual = [host for host in hosts if {"keystone", "rally", LOAD} & set(host.roles)]
+    wheels = {system: _wheels(context, system) for system in {_system(host) for host in virtual}}
     context.ansible.run(
         "install.yml",
         hosts,
         variables=inventory.install_variables(
             context.configuration, keystone_wheel.ensure(context.cache, context.runner)
         ),
-        host_variables={host.name: keystone.wheel_variables(wheels[_system(host)]) for host in hosts},
+        host_variables={host.name: keystone.wheel_variables(wheels[_system(host)]) for host in virtual},
     )
 
 

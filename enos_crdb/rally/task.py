@@ -8,6 +8,7 @@ from typing import Any
 
 from enos_crdb.config.bench import Bench, ConstantForDuration, OpenLoop, Rps
 from enos_crdb.config.scenarios import SCENARIOS, Scenario
+from enos_crdb.installers import INSTALLERS
 from enos_crdb.model import Host, Resources, slug
 
 START_LEAD_S = 3.0
@@ -27,22 +28,25 @@ class Client:
     region: str
 
 
-def clients(resources: Resources, load: str, placement: str = "rally", *, port: int = 5000) -> tuple[Client, ...]:
+def clients(
+    resources: Resources, load: str, placement: str = "rally", *, installer: str = "pypi"
+) -> tuple[Client, ...]:
     """Who loads which Keystone. ``light``: one client, for the first Keystone; ``heavy``: one per Keystone host.
 
     They are dealt to the hosts of role `placement` in turn: beside Keystone, each to the one that it loads.
     """
     places, keystones = resources.with_role(placement), resources.with_role("keystone")
     wanted = keystones[:1] if load == "light" else keystones
-    return tuple(_client(places[i % len(places)], keystone, port) for i, keystone in enumerate(wanted))
+    url = INSTALLERS[installer].url
+    return tuple(_client(places[i % len(places)], keystone, url(keystone)) for i, keystone in enumerate(wanted))
 
 
-def _client(rally: Host, keystone: Host, port: int) -> Client:
+def _client(rally: Host, keystone: Host, url: str) -> Client:
     return Client(
         name=f"{rally.name}-to-{keystone.name}",
         rally=rally.name,
         keystone=keystone.name,
-        auth_url=f"http://{keystone.addresses['control']}:{port}/v3",
+        auth_url=url,
         region=keystone.name,
     )
 

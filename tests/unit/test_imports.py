@@ -19,8 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "__init__ errors",
         "model events shipped",
         # values, and the door to processes:
-        "config backends certificates stats sweep usage traffic command keystone inventory software locks masking "
-        "survey ssh",
+        "config backends installers certificates stats sweep usage traffic command keystone inventory software locks "
+        "masking survey ssh",
         "ansible ansible_callbacks providers network rally store provenance wheelhouse keystone_wheel",  # effects
         "summary loading",  # read what is stored
         "report bundle",

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -66,7 +66,7 @@ CONNECTIONS = {
 
 def variables(**options: Any) -> dict[str, dict[str, Any]]:
     openstack = OpenStack(release="2026.2", keystone=Keystone(**options))
-    return keystone.variables(openstack, RESOURCES, SECRETS, CONNECTIONS)
+    return keystone.variables(openstack, RESOURCES, SECRETS, CONNECTIONS, backend="postgresql")
 
 
 class TestKeys:
@@ -113,27 +113,31 @@ class TestVariables:
 
     def test_a_host_of_both_roles_gets_both(self) -> None:
         both = Resources(hosts=(host("all-1", 9, "keystone", "rally"),), networks=())
-        given = keystone.variables(OpenStack(), both, SECRETS, {"all-1": Connection(url="url")})["all-1"]
+        connections = {"all-1": Connection(url="url")}
+        given = keystone.variables(OpenStack(), both, SECRETS, connections, backend="galera")["all-1"]
         assert {"rally_clouds", "keystone_keys"} <= given.keys()
 
     def test_without_cache_memcached_does_not_run(self) -> None:
         assert variables(cache="none")["keystone-1"]["memcached_enabled"] is False
         assert variables()["keystone-1"]["memcached_enabled"] is True
 
-    def test_every_variable_is_one_of_the_roles(self) -> None:
+    @pytest.mark.parametrize("installer", ["pypi", "devstack"])
+    def test_every_variable_is_one_of_the_roles(self, installer: Literal["pypi", "devstack"]) -> None:
         known: set[str] = set()
-        for role in ("keystone", "memcached", "rally"):
+        for role in ("keystone", "memcached", "rally", "devstack"):
             known |= yaml.safe_load((ROLE.parent / role / "defaults" / "main.yml").read_text()).keys()
         wheels = keystone.Wheels(directory="/srv/w")
-        given = [*variables()["keystone-1"], *variables()["rally-1"]]
-        given += keystone.install_variables(OpenStack(), keystone_crdb="/here/keystone_crdb.whl")
+        openstack = OpenStack(installer=installer)
+        by_host = keystone.variables(openstack, RESOURCES, SECRETS, CONNECTIONS, backend="mariadb")
+        given = [*by_host["keystone-1"], *by_host["rally-1"]]
+        given += keystone.install_variables(openstack, keystone_crdb="/here/keystone_crdb.whl")
         given += keystone.wheel_variables({"keystone": wheels, "rally": wheels})
         assert set(given) - known == set()
 
 
 class TestCredentials:
     def test_a_shell_reads_openrc(self) -> None:
-        text = keystone.openrc(RESOURCES, PASSWORD)
+        text = keystone.openrc(keystone.endpoints("pypi", RESOURCES), PASSWORD)
         shell = subprocess.run(["sh", "-c", f"{text}\nenv"], capture_output=True, text=True, check=True)
         environment = dict(line.split("=", 1) for line in shell.stdout.splitlines() if line.startswith("OS_"))
         assert environment["OS_PASSWORD"] == PASSWORD
@@ -141,7 +145,7 @@ class TestCredentials:
         assert "# keystone-1: OS_AUTH_URL=http://10.0.1.1:5000/v3" in text
 
     def test_clouds_yaml_has_every_region_and_a_default(self) -> None:
-        clouds = yaml.safe_load(keystone.clouds_yaml(RESOURCES, PASSWORD))["clouds"]
+        clouds = yaml.safe_load(keystone.clouds_yaml(keystone.endpoints("pypi", RESOURCES), PASSWORD))["clouds"]
         assert list(clouds) == ["enos_crdb", "keystone-2", "keystone-1"]
         assert clouds["enos_crdb"] == clouds["keystone-2"]
         assert clouds["keystone-1"]["auth"]["auth_url"] == "http://10.0.1.1:5000/v3"

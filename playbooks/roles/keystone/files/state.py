@@ -16,9 +16,9 @@ LEFT_BY_LOGINS = {"user": ("last_active_at",)}
 """Columns that the first login of a day writes; every deployment is checked with one before it is used."""
 
 
-def describe() -> None:
-    """Through Keystone's own connection: the same question on every backend."""
-    _become_keystone()
+def describe(account: str) -> None:
+    """Through Keystone's own connection, as the user that Keystone runs as: the same question on every backend."""
+    _become(account)
     import sqlalchemy as sa
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)
@@ -35,11 +35,11 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _become_keystone() -> None:
-    account = pwd.getpwnam("keystone")
+def _become(account: str) -> None:
+    entry = pwd.getpwnam(account)
     os.setgroups([])
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
 
 
 def _rows(sa: Any, connection: Any, name: str) -> list[Any]:
