@@ -98,6 +98,7 @@ def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = 
     is not what the file asks for and that is to be refused: nothing is measured then, or what was is not reported.
     """
     context.require("verify")
+    context.require_lease()
     context = context.measuring(section)
     this = Run(context, section, labels)
     events.note(f"run {this.directory.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.command import Completed
 from enos_crdb.config import Configuration, check
 from enos_crdb.errors import DeploymentError
-from enos_crdb.model import Host, Network, Resources, Sample, System, slug
+from enos_crdb.model import Host, Lease, Network, Resources, Sample, System, slug
 from enos_crdb.providers import plan_hosts
 from enos_crdb.stats import COLUMNS
 from enos_crdb.store import State, write_json
@@ -108,6 +109,26 @@ class FakeProvider:
 
     def release(self) -> None:
         self.calls.append("release")
+
+
+@dataclass(kw_only=True)
+class FakeLeasedProvider(FakeProvider):
+    """A `LeasedProvider` whose hosts, which do not exist, are ours for `seconds` from each reservation on."""
+
+    seconds: float = 7200.0
+    held: Lease | None = None
+
+    def acquire(self, layers: Mapping[str, str]) -> Resources:
+        if self.held is None or self.held.remaining_s(time.time()) <= 0:
+            self.held = Lease(ends_at=time.time() + self.seconds, jobs=("rennes: 1234567",))
+        return super().acquire(layers)
+
+    def release(self) -> None:
+        self.held = None
+        super().release()
+
+    def lease(self) -> Lease | None:
+        return self.held
 
 
 @dataclass(kw_only=True)

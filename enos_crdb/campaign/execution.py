@@ -83,6 +83,7 @@ class Execution:
         return complete
 
     def _all(self) -> bool:
+        self._renew()
         while True:
             while (number := self._sweeper.next()) is not None:
                 item = next(found for found in self.record.plan.items if found.number == number)
@@ -96,19 +97,45 @@ class Execution:
             self.record.extend(extra)
             self._sweeper.extend(item.number for item in self.record.plan.items)
 
+    def _renew(self) -> None:
+        """Give back, before anything begins, hosts of an earlier call that are reserved for less than a run."""
+        item = next((found for found in self.record.plan.items if not self._settled(found)), None)
+        if item is not None and (short := self._lease_short(item)):
+            events.warn(f"{short}: other ones will be reserved")
+            self.hosts.discard()
+
     def _fits(self, item: Item) -> bool:
-        """Whether the budget has room for an item."""
+        """Whether the budget and the reservation of the hosts have room for an item."""
+        if short := self._lease_short(item):
+            events.warn(f"{short}; continued later, the campaign reserves hosts again")
+            return False
         hours = self.experiment.budget.hours
         if hours is None:
             return True
+        needed_s = self._needed_s(item)
+        left_s = hours * 3600 - (time.monotonic() - self._begun)
+        if needed_s > left_s:
+            left = f"{max(left_s, 0):.0f} s are left"
+            events.warn(f"of the budget of {hours:g} hours, {left}, and a run needs about {needed_s:.0f} s")
+        return needed_s <= left_s
+
+    def _lease_short(self, item: Item) -> str:
+        """Why the hosts that are up are not ours long enough for an item; empty when they are, or are not for it."""
+        living, lease = self.record.living, self.hosts.lease
+        if living is None or lease is None or living.place != self._living_place(item):
+            return ""
+        left_s, needed_s = lease.remaining_s(time.time()), self._needed_s(item)
+        if left_s >= needed_s:
+            return ""
+        return f"the hosts are reserved for another {max(left_s, 0):.0f} s, and a run needs about {needed_s:.0f} s"
+
+    def _living_place(self, item: Item) -> tuple[int, str]:
+        """Where a deployment must be for an item to use it."""
+        return item.deployment_repetition, self.record.plan.of(item).key
+
+    def _needed_s(self, item: Item) -> float:
         living = self.record.living
-        needed = self._clock().remaining([item], living=living.place if living else None).seconds
-        left = hours * 3600 - (time.monotonic() - self._begun)
-        if needed > left:
-            events.warn(
-                f"of the budget of {hours:g} hours, {max(left, 0):.0f} s are left, and a run needs about {needed:.0f} s"
-            )
-        return needed <= left
+        return self._clock().remaining([item], living=living.place if living else None).seconds
 
     def _clock(self) -> Clock:
         return Clock(self.record.plan, self.record.observed())

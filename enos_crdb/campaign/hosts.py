@@ -13,6 +13,7 @@ from enos_crdb import events, inventory
 from enos_crdb.campaign.record import Living, Record
 from enos_crdb.config import Configuration
 from enos_crdb.errors import DeploymentError
+from enos_crdb.model import Lease
 from enos_crdb.phases import deploy as deploy_phase
 from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
@@ -57,6 +58,11 @@ class Hosts:
     @property
     def directory(self) -> Path | None:
         return self._store.root / self.name if self.name else None
+
+    @property
+    def lease(self) -> Lease | None:
+        """The reservation of the hosts that are up; None when there are none, or nobody ends it."""
+        return self._deployment().state.lease if self._record.living else None
 
     def ready(self, item: Item, combination: Combination) -> Ready:
         """Bring about what the combination asks for: hosts, software, options, fresh data, network.

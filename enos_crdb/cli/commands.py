@@ -197,10 +197,22 @@ def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
     show_default=True,
     help="`keep` stops the software and removes its data and configuration, but not the hosts.",
 )
+@click.option(
+    "--env",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Destroy what this experiment file asks for; a reservation is found by its name, from any machine.",
+)
+@set_option
 @click.pass_obj
-def destroy(session: Session, hosts: str) -> None:
+def destroy(session: Session, hosts: str, file: Path | None, overrides: tuple[str, ...]) -> None:
     """Give the hosts back. Runs and logs stay."""
-    session.destroy(keep_hosts=hosts == "keep")
+    if file is None:
+        if overrides:
+            raise ConfigurationError("--set replaces values of an experiment file: give --env as well.")
+        session.destroy(keep_hosts=hosts == "keep")
+    else:
+        session.destroy_request(config.load(file, overrides), keep_hosts=hosts == "keep")
 
 
 @cli.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,23 @@ class Session:
         with showing(self.console, verbose=self.verbose):
             found = problems(configuration)
         show.problems(self.console, found)
+
+    def destroy_request(self, configuration: Configuration, *, keep_hosts: bool) -> None:
+        """The living deployment of an experiment file, or, where there is none, what its provider finds by name."""
+        from enos_crdb.phases.destroy import destroy_request
+
+        found = Store(self.results.resolve()).alive(configuration.name)
+        if found is not None:
+            replace(self, directory=found.directory).destroy(keep_hosts=keep_hosts)
+            return
+        if keep_hosts:
+            raise StateError(
+                f"there is no living deployment of '{configuration.name}' here: what is on its hosts is not known.\n"
+                "Only `--hosts release` works without it."
+            )
+        with showing(self.console, verbose=self.verbose):
+            destroy_request(configuration)
+        self.console.print("Nothing of it is reserved any more")
 
     def destroy(self, *, keep_hosts: bool) -> None:
         from enos_crdb.phases.destroy import destroy

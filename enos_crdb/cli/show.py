@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from enos_crdb import inventory, keystone
-from enos_crdb.config import Configuration
+from enos_crdb.config import Configuration, g5k
 from enos_crdb.errors import PrerequisiteError
+from enos_crdb.model import Lease
+from enos_crdb.phases.context import LEASE_SHORT_S
 from enos_crdb.providers import plan_hosts
 from enos_crdb.store import Deployment
 
@@ -32,6 +36,8 @@ def plan(console: Console, configuration: Configuration) -> None:
     console.print(table)
     for label, text in inventory.describe(configuration):
         console.print(f"{label + ':':10} {escape(text)}", soft_wrap=True)
+    if configuration.provider == "g5k":
+        console.print(f"cost:      {g5k.cost(configuration.g5k, configuration.machines)}", soft_wrap=True)
     console.print("steps:     " + ", ".join(step.name for step in STEPS))
 
 
@@ -57,6 +63,7 @@ def gather(deployment: Deployment) -> dict[str, Any]:
         "backend": state.configuration["database"]["backend"],
         "release": state.configuration["openstack"]["release"],
         "done": dict(state.done),
+        "lease": _lease(state.lease) if state.lease and not state.destroyed_at else None,
         "hosts": [
             {
                 "name": host.name,
@@ -75,12 +82,23 @@ def gather(deployment: Deployment) -> dict[str, Any]:
     }
 
 
+def _lease(lease: Lease) -> dict[str, Any]:
+    ends_at = datetime.fromtimestamp(lease.ends_at, timezone.utc)
+    return {
+        "jobs": list(lease.jobs),
+        "ends_at": ends_at.isoformat(timespec="seconds"),
+        "remaining_s": round(lease.remaining_s(time.time())),
+    }
+
+
 def facts(console: Console, known: Mapping[str, Any]) -> None:
     """`gather`'s values for a person."""
     status = f"destroyed at {known['destroyed_at']}" if known["destroyed_at"] else _progress(known["done"])
     console.print(f"[bold]{known['name']}[/bold]  {status}", soft_wrap=True)
     console.print(f"  {known['deployment']}", soft_wrap=True)
     console.print(f"  Keystone {known['release']} on {known['backend']}, created {known['created_at']}", soft_wrap=True)
+    if known["lease"]:
+        console.print(f"  {_reservation(known['lease'])}", soft_wrap=True)
     if known["hosts"]:
         table = Table()
         for heading in ("host", "roles", "site", "control", "database", "Keystone"):
@@ -100,6 +118,17 @@ def facts(console: Console, known: Mapping[str, Any]) -> None:
         console.print(f"  credentials: {file}", soft_wrap=True)
     runs = known["runs"]
     console.print(f"  runs: {', '.join(runs[-5:]) if runs else 'none yet; `enos_crdb bench keystone` makes one'}")
+
+
+def _reservation(lease: Mapping[str, Any]) -> str:
+    left_s = lease["remaining_s"]
+    jobs = f"reservation {', '.join(lease['jobs'])}" if lease["jobs"] else "reservation"
+    until = datetime.fromisoformat(lease["ends_at"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    if left_s <= 0:
+        return f"[red]{escape(jobs)} ended at {until}: the hosts are gone[/red]"
+    left = f"{left_s // 3600:d}:{left_s % 3600 // 60:02d} hours left"
+    color = "[yellow]" if left_s < LEASE_SHORT_S else "[default]"
+    return f"{color}{escape(jobs)} until {until}, {left}[/]"
 
 
 def _progress(done: Mapping[str, Any]) -> str:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from enos_crdb.config import g5k, static, vagrant
 from enos_crdb.config.base import Section
 from enos_crdb.config.bench import Bench
 from enos_crdb.config.cockroachdb import CockroachDB, misfits
 from enos_crdb.config.database import Database
 from enos_crdb.config.emulation import Emulation, Place, links
+from enos_crdb.config.g5k import G5k
 from enos_crdb.config.openstack import OpenStack
 from enos_crdb.config.resources import Machines, Networks, Nspawn, plan_hosts
+from enos_crdb.config.static import Static
+from enos_crdb.config.vagrant import Vagrant
 
 SINGLE_NODE = ("postgresql", "mariadb")
+PROVIDERS = ("nspawn", "g5k", "vagrant", "static")
+"""Values of ``provider``, and the names of their sections."""
 
 
 class Configuration(Section):
@@ -23,9 +29,13 @@ class Configuration(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
     """Name of the deployment: lower case, digits, hyphens."""
-    provider: Literal["nspawn"]
-    """What gives the hosts."""
+    provider: Literal["nspawn", "g5k", "vagrant", "static"]
+    """What gives the hosts: local containers, Grid'5000, virtual machines of this machine, or machines that are
+    there. Only the section of that name counts; a file may have several."""
     nspawn: Nspawn = Nspawn()
+    g5k: G5k = G5k()
+    vagrant: Vagrant = Vagrant()
+    static: Static = Static()
     machines: list[Machines] = Field(min_length=1)
     networks: Networks = Networks()
     database: Database
@@ -40,6 +50,12 @@ class Configuration(Section):
     def at_least(self, role: str) -> int:
         """How many hosts carry `role` when the testbed lost as many as the file allows."""
         return sum(group.enough for group in self.machines if role in group.roles)
+
+    @model_serializer(mode="wrap")
+    def _with_one_provider(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What another provider would have been asked for is no part of what is stored."""
+        document: dict[str, Any] = serialize(self)
+        return {key: value for key, value in document.items() if key not in PROVIDERS or key == self.provider}
 
     @model_validator(mode="after")
     def _every_role_is_given(self) -> Configuration:
@@ -97,6 +113,21 @@ class Configuration(Section):
                 raise ValueError(f"networks.{name}.cidr: '{subnet}' has no room for {hosts} hosts; give a larger one")
         if len(given) == 2 and given["control"].overlaps(given["database"]):
             raise ValueError(f"networks.database.cidr: '{given['database']}' overlaps networks.control.cidr")
+        return self
+
+    @model_validator(mode="after")
+    def _the_provider_can_do_it(self) -> Configuration:
+        problems: list[str] = []
+        if self.provider == "g5k":
+            problems = g5k.misfits(self.g5k, self.machines, self.networks)
+        if self.provider == "vagrant":
+            groups = [(group.cpus, group.count) for group in self.machines]
+            cidrs = {name: getattr(self.networks, name).cidr for name in ("control", "database")}
+            problems = vagrant.misfits(self.vagrant, groups, cidrs)
+        if self.provider == "static":
+            problems = static.misfits(self.static, self.machines, self.networks)
+        for problem in problems:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

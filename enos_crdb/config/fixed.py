@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from enos_crdb.config.g5k import MAY_CHANGE, G5k
+
 FIXED = (
     ("name",),
     ("provider",),
+    # Only the section of the provider is stored.
     ("nspawn",),
+    *(("g5k", key) for key in G5k.model_fields if key not in MAY_CHANGE),
+    ("vagrant",),
+    ("static",),
     ("machines",),
     ("networks",),
     # What is installed, once:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from enos_crdb.model import LOAD, Resources
 from enos_crdb.providers import Provider
 from enos_crdb.store import Deployment
 
+LEASE_SHORT_S = 15 * 60.0
+"""What is left of a reservation when users are warned."""
 WHEELS_ON_HOSTS = "/srv/enos_crdb/wheelhouse"
 """Where hosts find the wheelhouses of this machine."""
 
@@ -63,6 +66,21 @@ class Context:
     @property
     def secrets(self) -> dict[str, str]:
         return self.deployment.secrets()
+
+    def require_lease(self) -> None:
+        """Raise `StateError` when the hosts are not ours any more; warn when that is soon."""
+        lease = self.deployment.state.lease
+        left_s = lease.remaining_s(time.time()) if lease else None
+        if left_s is None:
+            return
+        if left_s <= 0:
+            raise StateError(
+                f"the reservation of {self.deployment.directory.name} is over since {-left_s / 60:.0f} minutes: its "
+                "hosts are gone.\nRuns and logs are here. `enos_crdb deploy --env FILE` reserves hosts again; a longer "
+                "`walltime` keeps them longer (destroy first)."
+            )
+        if left_s < LEASE_SHORT_S:
+            events.warn(f"the reservation of the hosts ends in {left_s / 60:.0f} minutes")
 
     def require(self, step: str) -> None:
         """Raise `StateError` unless the deployment step `step` is done."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from enos_crdb import events, inventory
-from enos_crdb.errors import NetworkError
+from enos_crdb.command import SubprocessRunner
+from enos_crdb.config import Configuration
+from enos_crdb.errors import DeploymentError, NetworkError, StateError
 from enos_crdb.phases import emulate
-from enos_crdb.phases.context import Context
+from enos_crdb.phases.context import Context, cache_directory
+from enos_crdb.providers import LeasedProvider, Request, provide
 from enos_crdb.store import now
 
 
@@ -17,27 +23,51 @@ def destroy(context: Context, *, keep_hosts: bool) -> None:
     state = context.deployment.state
     if keep_hosts:
         with events.phase("remove", "Removing what Keystone, the database and Rally keep on the hosts"):
-            emulate.clear(context)
-            context.ansible.run(
-                "remove.yml",
-                context.resources.hosts,
-                variables=inventory.variables(context.configuration),
-            )
+            _clean(context)
         context.deployment.save(done={"hosts": state.done["hosts"]})
         return
+    if not context.provider.owns_hosts and state.resources is not None and not state.destroyed_at:
+        _leave(context)
     with events.phase("destroy", "Giving the hosts back"):
-        _release(context)
+        context.provider.release()
     for name in ("openrc", "clouds.yaml"):  # they open nothing any more
         (context.deployment.directory / name).unlink(missing_ok=True)
-    context.deployment.save(destroyed_at=state.destroyed_at or now(), done={}, emulation=None)
+    context.deployment.save(destroyed_at=state.destroyed_at or now(), done={}, emulation=None, lease=None)
 
 
-def _release(context: Context) -> None:
-    """Give the hosts back; rules that hosts keep in their kernels are removed first, as some hosts live on."""
-    state = context.deployment.state
-    if state.emulation is not None and state.emulation["emulator"] == "netem" and not state.destroyed_at:
+def destroy_request(configuration: Configuration) -> None:
+    """Give back what a provider holds for an experiment file, without the deployment that asked for it.
+
+    Raises `StateError` for a provider that knows its hosts from the deployment only.
+    """
+    with tempfile.TemporaryDirectory() as directory, events.phase("destroy", "Giving the hosts back"):
+        provider = provide(
+            Request(
+                configuration=configuration,
+                directory=Path(directory),
+                cache=cache_directory(),
+                runner=SubprocessRunner(),
+                notify=events.note,
+            )
+        )
+        if not isinstance(provider, LeasedProvider):
+            raise StateError(
+                f"there is no living deployment of '{configuration.name}' here, and hosts of provider "
+                f"'{configuration.provider}' cannot be found without it.\n"
+                "Give the results directory where it was deployed (--results), or its own (--deployment)."
+            )
+        provider.release()
+
+
+def _clean(context: Context) -> None:
+    emulate.clear(context)
+    context.ansible.run("remove.yml", context.resources.hosts, variables=inventory.variables(context.configuration))
+
+
+def _leave(context: Context) -> None:
+    """Clean hosts that live on; one that is dead must not keep the others."""
+    with events.phase("remove", "Removing what Keystone, the database and Rally keep on the hosts"):
         try:
-            emulate.clear(context)
-        except NetworkError as error:
-            events.warn(f"the emulated network could not be removed from the hosts: {error}")
-    context.provider.release()
+            _clean(context)
+        except (DeploymentError, NetworkError) as error:
+            events.warn(f"not everything could be removed from the hosts: {error}")

@@ -36,4 +36,27 @@ def _nspawn(request: Request) -> Provider:
     return LocalHosts(request)
 
 
-PROVIDERS: dict[str, Callable[[Request], Provider]] = {"nspawn": _nspawn}
+def _g5k(request: Request) -> Provider:
+    from enos_crdb.providers.g5k import Grid5000
+
+    return Grid5000(request)
+
+
+def _vagrant(request: Request) -> Provider:
+    from enos_crdb.providers.vagrant import VagrantHosts
+
+    return VagrantHosts(request)
+
+
+def _static(request: Request) -> Provider:
+    from enos_crdb.providers.static import StaticHosts
+
+    return StaticHosts(request)
+
+
+PROVIDERS: dict[str, Callable[[Request], Provider]] = {
+    "nspawn": _nspawn,
+    "g5k": _g5k,
+    "vagrant": _vagrant,
+    "static": _static,
+}

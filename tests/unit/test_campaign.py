@@ -36,7 +36,7 @@ from enos_crdb.errors import (
 from enos_crdb.model import Event
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Deployment, read_json
-from enos_crdb.testing import FakeProvider, Played, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import FakeLeasedProvider, FakeProvider, Played, RecordingAnsible, RecordingRunner
 from tests.unit.test_experiment import Hosts, a_report
 
 USERS = "keystone/create-and-list-users"
@@ -67,11 +67,12 @@ class World:
     failures: dict[str, tuple[TaskFailure, ...]] = field(default_factory=dict)
     befalls: Callable[[World, str, Played], None] = lambda world, deployment, played: None
     providers: list[FakeProvider] = field(default_factory=list)
+    leased_s: float | None = None
 
     def open(self, deployment: Deployment, configuration: Configuration) -> Context:
         deployment.add_secrets(inventory.new_secrets())
         deployment.save(configuration=configuration.model_dump(mode="json"))
-        self.providers.append(FakeProvider(configuration=configuration))
+        self.providers.append(self.provider(deployment, configuration))
         hosts = Hosts(a_report())
         outputs: dict[str, Any] = {"state.yml": {"database-1": {"State": {"msg": self.state}}}}
 
@@ -88,6 +89,11 @@ class World:
             runner=RecordingRunner(),
             cache=self.root / "cache",
         )
+
+    def provider(self, deployment: Deployment, configuration: Configuration) -> FakeProvider:
+        if self.leased_s is None:
+            return FakeProvider(configuration=configuration)
+        return FakeLeasedProvider(configuration=configuration, seconds=self.leased_s, held=deployment.state.lease)
 
     def execute(self, experiment: Experiment, *, resume: bool = False) -> Campaign:
         return execute(experiment, results=self.root / "results", resume=resume, opener=self.open)
@@ -295,6 +301,36 @@ def test_the_budget_ends_a_campaign_before_a_run_that_would_not_fit(
     assert world.released == 0 if len(done.entries) < 3 else 1
     done = world.execute(tiny(), resume=True)
     assert good(done) == planned(done)
+
+
+def test_a_reservation_that_has_no_room_for_a_run_ends_a_campaign_that_can_be_resumed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_700_000_000.0]
+    warned: list[str] = []
+
+    def passes(world: World, deployment: str, played: Played) -> None:
+        clock[0] += 45.0 if played.playbook == "bench.yml" else 0.1
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    world.befalls, world.leased_s = passes, 100.0
+    with events.listening(lambda event: warned.append(event.text) if event.kind == "warning" else None):
+        done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=4)))
+    assert not done.finished
+    assert 0 < len(done.entries) < 8
+    assert {entry["status"] for entry in done.entries} == {"ok"}, "no run was torn by the end of the reservation"
+    assert [text for text in warned if text.startswith("the hosts are reserved for another")]
+    calls = 1
+    while not done.finished:
+        before, deployments = len(done.entries), {entry["deployment"] for entry in done.entries}
+        done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=4)), resume=True)
+        assert len(done.entries) > before, "every call gets on"
+        assert {entry["deployment"] for entry in done.entries[before:]}.isdisjoint(deployments), "on other hosts"
+        calls += 1
+    assert good(done) == planned(done)
+    assert calls > 2
+    assert world.released == calls, "nothing stays reserved"
 
 
 def test_ctrl_c_keeps_the_hosts_and_resume_goes_on_with_them(world: World) -> None:

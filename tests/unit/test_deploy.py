@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from enos_crdb import config, inventory, software
+from enos_crdb import config, events, inventory, software
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.config import Configuration
 from enos_crdb.config.fixed import unlike
 from enos_crdb.errors import ConfigurationError, DeploymentError, StateError
+from enos_crdb.model import Resources
 from enos_crdb.phases import deploy as phase
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.destroy import destroy
 from enos_crdb.store import Deployment, Store
-from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import SYSTEM, FakeLeasedProvider, FakeProvider, RecordingAnsible, RecordingRunner
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -25,6 +28,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 @pytest.fixture(autouse=True)
 def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enos_crdb.wheelhouse.ensure", lambda lock, **_: Path("/wheels") / lock.stem)
+    monkeypatch.setattr("enos_crdb.wheelhouse.archive", lambda wheelhouse: wheelhouse.with_suffix(".tar"))
     monkeypatch.setattr("enos_crdb.keystone_wheel.ensure", lambda cache, runner: cache / "keystone_crdb.whl")
 
 
@@ -160,6 +164,90 @@ def test_destroy_releases_the_hosts_and_keeps_the_runs(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="was destroyed at"):
         _ = context.resources
     destroy(context, keep_hosts=False)
+
+
+def test_hosts_that_are_not_ours_are_cleaned_before_they_are_let_go(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    assert isinstance(context.provider, FakeProvider)
+    context.provider.owns_hosts = False
+    phase.deploy(context)
+    destroy(context, keep_hosts=False)
+    assert recorded(context).playbooks[-1] == "remove.yml"
+    assert context.provider.calls[-1] == "release"
+    destroy(context, keep_hosts=False)
+    assert recorded(context).playbooks.count("remove.yml") == 1, "they are not ours any more"
+
+
+def test_a_host_that_does_not_answer_is_let_go_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failure = TaskFailure(host="database-1", task="Stop", message="no route to host", unreachable=True)
+    context = replace(a_context(tmp_path), ansible=RecordingAnsible(failures={"remove.yml": (failure,)}))
+    assert isinstance(context.provider, FakeProvider)
+    context.provider.owns_hosts = False
+    phase.deploy(context)
+    warned: list[str] = []
+    with events.listening(lambda event: warned.append(event.text) if event.kind == "warning" else None):
+        destroy(context, keep_hosts=False)
+    assert "no route to host" in warned[0]
+    assert context.provider.calls[-1] == "release"
+
+
+class TestReservations:
+    def context(self, tmp_path: Path, seconds: float) -> Context:
+        context = a_context(tmp_path)
+        provider = FakeLeasedProvider(configuration=context.configuration, seconds=seconds)
+        return replace(context, provider=provider)
+
+    def test_it_is_kept_with_the_hosts_and_forgotten_with_them(self, tmp_path: Path) -> None:
+        context = self.context(tmp_path, 7200)
+        phase.deploy(context)
+        lease = saved(context).state.lease
+        assert lease is not None
+        assert lease.jobs == ("rennes: 1234567",)
+        assert 7000 < lease.remaining_s(time.time()) <= 7200
+        context.require_lease()
+        destroy(context, keep_hosts=False)
+        assert saved(context).state.lease is None
+
+    def test_users_are_warned_before_its_end(self, tmp_path: Path) -> None:
+        context = self.context(tmp_path, 300)
+        phase.deploy(context)
+        warned: list[str] = []
+        with events.listening(lambda event: warned.append(event.text)):
+            context.require_lease()
+        assert warned == ["the reservation of the hosts ends in 5 minutes"]
+
+    def test_after_its_end_nothing_is_measured(self, tmp_path: Path) -> None:
+        context = self.context(tmp_path, -120)
+        phase.deploy(context)
+        with pytest.raises(StateError, match="over since 2 minutes: its hosts are gone"):
+            context.require_lease()
+
+
+def test_hosts_that_only_they_can_tell_of_are_asked(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    told = (
+        "system debian 12 bookworm\nmachine x86_64\npython 3.11\nuid 0\n"
+        "address eth0 10.0.1.{0}/24\naddress eth1 10.0.2.{0}/24\n"
+    )
+    answers = {name: {"Survey": {"stdout": told.format(n)}} for name, n in (("database-1", 11), ("rally-1", 12))}
+    ansible = RecordingAnsible(outputs={"survey.yml": answers})
+    provider = UnknownHosts(configuration=context.configuration, system=None, sees_binds=False)
+    context = replace(context, ansible=ansible, provider=provider)
+    phase.deploy(context)
+    found = saved(context).state.resources
+    assert found is not None
+    assert found.hosts[1].addresses == {"control": "10.0.1.12", "database": "10.0.2.12"}
+    assert found.hosts[0].system == SYSTEM
+    install = next(played for played in ansible.played if played.playbook == "install.yml")
+    assert install.host_variables["rally-1"]["rally_wheelhouse_archive"].endswith(".tar")
+
+
+class UnknownHosts(FakeProvider):
+    """Hosts of which the provider knows where ssh reaches them, and nothing else."""
+
+    def acquire(self, layers: Mapping[str, str]) -> Resources:
+        given = super().acquire(layers)
+        return replace(given, hosts=tuple(replace(host, addresses={}, system=None) for host in given.hosts))
 
 
 def test_destroy_can_keep_the_hosts(tmp_path: Path) -> None:
