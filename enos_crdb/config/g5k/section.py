@@ -74,6 +74,12 @@ def _job_type(value: str) -> str:
     return value
 
 
+def _jump(value: object) -> object:
+    if value not in ("auto", True, False):
+        raise ValueError(f"{value!r} is not allowed; it must be auto, true or false")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Server = Annotated[str, AfterValidator(_server)]
 Walltime = Annotated[str, BeforeValidator(_walltime)]
@@ -160,7 +166,7 @@ class G5k(Section):
     """What ``control`` and ``database`` are."""
     reuse: dict[Name, Annotated[int, Field(gt=0)]] = {}
     """Running jobs of one's own to use instead of new ones, by site. They are not ended by `destroy`."""
-    jump: Literal["auto", True, False] = "auto"
+    jump: Annotated[Literal["auto", True, False], BeforeValidator(_jump)] = "auto"
     """Whether ssh goes through access.grid5000.fr; ``auto``: when this machine is not in Grid'5000."""
 
     @model_validator(mode="after")
