@@ -12,21 +12,29 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from enos_crdb import shipped
 from enos_crdb.config.complaints import complain
 from enos_crdb.config.experiment import Configuration
 from enos_crdb.errors import ConfigurationError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Configuration:
-    """Read, override and check the experiment file.
+    """Read, override and check the experiment file; a bare name that is no file here means the shipped one.
 
     ``overrides`` are ``path=value`` strings, the path dotted (``machines.0.count=3``), the value YAML.
     Raises `ConfigurationError` with every problem found, each with its key path and what is allowed.
     """
+    path = _or_shipped(path)
     document, places = read(path)
     for item in overrides:
         apply(document, item, places)
     return check(document, source=str(path), places=places)
+
+
+def _or_shipped(path: Path) -> Path:
+    """`path`, or the shipped file of that name when there is none here (``--env g5k.yaml``)."""
+    candidate = shipped.directory("configs") / path.name
+    return candidate if str(path) == path.name and not path.exists() and candidate.is_file() else path
 
 
 def check(document: Mapping[str, Any], *, source: str, places: Mapping[str, str] | None = None) -> Configuration:

@@ -55,6 +55,15 @@ def test_every_shipped_configuration_loads(path: Path) -> None:
     assert config.load(path).name == path.stem
 
 
+def test_a_shipped_file_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config.load(Path("g5k.yaml")).name == "g5k"
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        config.load(Path("elsewhere/g5k.yaml"))
+    (tmp_path / "g5k.yaml").write_text((CONFIGS[0].parent / "local.yaml").read_text())
+    assert config.load(Path("g5k.yaml")).name == "local", "a file that is here was passed over"
+
+
 def test_the_three_configurations_of_the_first_result_are_shipped() -> None:
     assert {"local", "local-mariadb", "local-galera"} <= {path.stem for path in CONFIGS}
 
