@@ -50,7 +50,9 @@ class Run:
                     "name": h.name,
                     "roles": [role for role in h.roles if role != LOAD],  # `clients` tells where Rally ran
                     "site": h.site,
+                    "address": h.address,  # on Grid'5000 the node's name: what machine it was
                     "addresses": dict(h.addresses),
+                    "system": asdict(h.system) if h.system else None,
                 }
                 for h in context.resources.hosts
             ],

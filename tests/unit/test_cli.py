@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from enos_crdb.__main__ import main
 from enos_crdb.cli.session import Session
 from enos_crdb.config.scenarios import SCENARIOS
 from enos_crdb.errors import BenchError, ConfigurationError, Interrupted, PrerequisiteError, StateError
+from enos_crdb.model import Lease
 from enos_crdb.providers.nspawn import prerequisites
 from enos_crdb.store import Store
-from enos_crdb.testing import Combination, write_campaign
+from enos_crdb.testing import Combination, FakeProvider, write_campaign
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = str(ROOT / "configs" / "local.yaml")
@@ -75,6 +77,45 @@ def test_without_a_deployment_commands_say_how_to_make_one(
 ) -> None:
     assert call(*arguments) == StateError.exit_code
     assert "enos_crdb deploy --env FILE" in capsys.readouterr().err
+
+
+def test_only_a_reservation_can_be_given_back_without_its_deployment(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("destroy", "--env", LOCAL) == StateError.exit_code
+    assert "cannot be found without it" in capsys.readouterr().err
+    assert call("destroy", "--env", LOCAL, "--hosts", "keep") == StateError.exit_code
+    assert "what is on its hosts is not known" in capsys.readouterr().err
+
+
+def test_destroying_what_a_file_asks_for_takes_its_living_deployment(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_deployment(store)
+    monkeypatch.setattr(
+        "enos_crdb.phases.context.providers.provide", lambda request: FakeProvider(configuration=request.configuration)
+    )
+    assert call("destroy", "--env", LOCAL) == 0
+    assert "Runs and logs stay in" in capsys.readouterr().out
+    assert call("info") == 0
+    assert "destroyed at" in capsys.readouterr().out
+
+
+def test_values_are_replaced_in_a_file_only(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("destroy", "--set", "name=other") == ConfigurationError.exit_code
+    assert "give --env as well" in capsys.readouterr().err
+
+
+def test_info_tells_how_long_the_hosts_are_reserved(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deployment = a_deployment(store).current()
+    for left_s, said in ((7260.5, "2:01 hours left"), (-60, "the hosts are gone")):
+        deployment.save(lease=Lease(ends_at=time.time() + left_s, jobs=("rennes: 42",)))
+        assert call("info") == 0
+        shown = capsys.readouterr().out
+        assert said in shown
+        assert "reservation rennes: 42" in shown
+    assert call("info", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lease"]["remaining_s"] < 0
 
 
 def a_deployment(store: Path) -> Store:
