@@ -61,13 +61,18 @@ def destroy_request(configuration: Configuration) -> None:
 
 def _clean(context: Context) -> None:
     emulate.clear(context)
+    _remove(context)
+
+
+def _remove(context: Context) -> None:
     context.ansible.run("remove.yml", context.resources.hosts, variables=inventory.variables(context.configuration))
 
 
 def _leave(context: Context) -> None:
     """Clean hosts that live on; one that is dead must not keep the others."""
     with events.phase("remove", "Removing what Keystone, the database and Rally keep on the hosts"):
-        try:
-            _clean(context)
-        except (DeploymentError, NetworkError) as error:
-            events.warn(f"not everything could be removed from the hosts: {error}")
+        for part in (emulate.clear, _remove):
+            try:
+                part(context)
+            except (DeploymentError, NetworkError) as error:
+                events.warn(f"not everything could be removed from the hosts: {error}")

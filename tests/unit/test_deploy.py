@@ -14,7 +14,7 @@ from enos_crdb import config, events, inventory, software
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.config import Configuration
 from enos_crdb.config.fixed import unlike
-from enos_crdb.errors import ConfigurationError, DeploymentError, StateError
+from enos_crdb.errors import ConfigurationError, DeploymentError, NetworkError, StateError
 from enos_crdb.model import Resources
 from enos_crdb.phases import deploy as phase
 from enos_crdb.phases.context import Context
@@ -188,6 +188,22 @@ def test_a_host_that_does_not_answer_is_let_go_all_the_same(tmp_path: Path, caps
     with events.listening(lambda event: warned.append(event.text) if event.kind == "warning" else None):
         destroy(context, keep_hosts=False)
     assert "no route to host" in warned[0]
+    assert context.provider.calls[-1] == "release"
+
+
+def test_a_network_that_cannot_be_cleared_keeps_nothing_else_on_the_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Context) -> None:
+        raise NetworkError("database-1 does not answer")
+
+    context = a_context(tmp_path)
+    assert isinstance(context.provider, FakeProvider)
+    context.provider.owns_hosts = False
+    phase.deploy(context)
+    monkeypatch.setattr("enos_crdb.phases.emulate.clear", refuse)
+    destroy(context, keep_hosts=False)
+    assert recorded(context).playbooks[-1] == "remove.yml"
     assert context.provider.calls[-1] == "release"
 
 
