@@ -9,8 +9,8 @@ SHOWN_LINES = 15
 
 _MEANINGS: tuple[tuple[str, str], ...] = (
     (
-        r"could not be found or\s+could not be accessed in the remote catalog|[Bb]ox '.*' (does not exist|could not be)"
-        r"|box_add_short_not_found|The requested URL returned error: 404",
+        r"could not be found or could not be accessed in the remote|[Bb]ox '[^']*' (does not exist|could not be)"
+        r"|The requested URL returned error: 404",
         "There is no such box, or the catalogue cannot be reached. Check vagrant.box and vagrant.box_version, or "
         "fetch the box once with `vagrant box add NAME`, or name a file or a URL with vagrant.box_url.",
     ),
@@ -19,7 +19,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "The box exists, but not for this backend: choose another vagrant.box, or another vagrant.backend.",
     ),
     (
-        r"no available version that matches|isn't? .*version .*installed|version constraint",
+        r"no available version that matches|version constraint",
         "vagrant.box_version fits no version of the box (`vagrant box list` tells which are here).",
     ),
     (
@@ -39,22 +39,22 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "vagrant.config_extra: 'config.vm.provider(:libvirt) { |lv| lv.driver = \"qemu\" }'.",
     ),
     (
-        r"libvirt-sock|virtqemud-sock.*(Permission|denied)|polkit|authentication unavailable|Access denied by server",
+        r"libvirt-sock|virtqemud-sock|polkit|authentication unavailable|Access denied by server",
         "libvirt does not run, or does not let this user in: start libvirtd; as an ordinary user, join the group "
         "libvirt (`sudo usermod -aG libvirt $USER`) and log in again.",
     ),
     (
-        r"not within the\s+allowed ranges|Ranges: ",
+        r"not within the allowed ranges|Ranges: ",
         "VirtualBox refuses the subnet: use one inside 192.168.56.0/21 (or auto) in networks.*.cidr, or allow more in "
         "/etc/vbox/networks.conf.",
     ),
     (
-        r"collides with (a non-hostonly|an? ).*network|already in use by interface|Network is already in use"
+        r"collides with a|already in use by interface|Network is already in use"
         r"|Address .* does not match with network name",
         "Another network of this machine has the subnet: choose another in networks.*.cidr, or auto.",
     ),
     (
-        r"dnsmasq|error creating bridge interface|Unable to set bridge|iptables|nft.*(failed|Error)|firewall",
+        r"dnsmasq|error creating bridge interface|Unable to set bridge|iptables|nft[^.]* failed|firewall",
         "libvirt cannot make a network: it needs dnsmasq-base and iptables (or nftables), and rights that root of a "
         "container does not have.",
     ),
@@ -63,7 +63,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "A port that VirtualBox shall forward is in use: stop what listens there, or destroy machines that are left.",
     ),
     (
-        r"kernel module is not loaded|vboxdrv|/dev/vboxdrv|installation is incomplete|VBoxManage.*could not be found",
+        r"kernel module is not loaded|vboxdrv|installation is incomplete"
+        r"|\"VBoxManage\" command or one of its dependencies could not",
         "VirtualBox is not ready: install it with its kernel module (`sudo /sbin/vboxconfig`), then `VBoxManage "
         "--version` must say nothing but a version.",
     ),
@@ -86,7 +87,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "Another vagrant works on the machines, perhaps of a command that was killed: wait until it ended.",
     ),
     (
-        r"is already taken|already exists with|virtualbox_name_exists|VM with that name already\s+exists"
+        r"is already taken|already exists with|VM with that name already exists"
         r"|Volume for domain is already created",
         "A machine or a volume of that name was left behind: look with `virsh list --all` or `VBoxManage list vms`, "
         "remove it there, or choose another vagrant.name_prefix.",
@@ -96,8 +97,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "libvirt's storage pool 'default' cannot be used: `virsh pool-info default` tells more.",
     ),
     (
-        r"provider '.*' could not be found|The plugin.*could not be|Unknown configuration section"
-        r"|vagrant-libvirt.*install",
+        r"provider '[^']*' could not be found|Unknown configuration section",
         "vagrant lacks its plugin: install the Debian package vagrant-libvirt, or run "
         "`vagrant plugin install vagrant-libvirt`.",
     ),
@@ -114,8 +114,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
 
 def explain(text: str) -> str:
     """What the error in `text` (all that vagrant said) usually means; empty when it is not a known one."""
-    # Errors come last; before them, progress may well name networks, pools and ports.
-    end = "\n".join(text.strip().splitlines()[-40:])
+    # Errors come last; before them, progress may well name networks, pools and ports. Lines are wrapped anywhere.
+    end = " ".join(" ".join(text.strip().splitlines()[-40:]).split())
     return next((meaning for pattern, meaning in _MEANINGS if re.search(pattern, end)), "")
 
 

@@ -80,8 +80,6 @@ class VagrantHosts:
         """The request to EnOSlib; its subnets are chosen once."""
         configuration, section = self._request.configuration, self._section
         before = self._before()
-        networks = {name: getattr(configuration.networks, name).cidr for name in NETWORKS}
-        taken = [] if before else subnets.taken(self._request.runner, backend=section.backend)
         return {
             "backend": section.backend,
             "box": section.box,
@@ -97,8 +95,15 @@ class VagrantHosts:
                 }
                 for planned in plan_hosts(configuration)
             ],
-            "networks": before["networks"] if before else subnets.choose(networks, taken, backend=section.backend),
+            "networks": before["networks"] if before else self._subnets(),
         }
+
+    def _subnets(self) -> dict[str, str]:
+        backend = self._section.backend
+        asked = {name: getattr(self._request.configuration.networks, name).cidr for name in NETWORKS}
+        if "auto" not in asked.values():
+            return asked
+        return subnets.choose(asked, subnets.taken(self._request.runner, backend=backend), backend=backend)
 
     def _before(self) -> dict[str, Any] | None:
         file = self._directory / "request.json"
