@@ -474,8 +474,21 @@ def test_a_running_job_that_is_too_small_is_refused(world: World) -> None:
             }
         )
     )
-    error = world.refusal(**{"g5k.reuse": {"rennes": hand.uid}})
-    assert "fewer nodes than the file needs" in str(error)
+    changed = {"g5k.reuse": {"rennes": hand.uid}}
+    assert "fewer nodes than the file needs" in str(world.refusal(**changed))
+    problem = f"g5k.reuse: job {hand.uid} at rennes has 2 nodes, and the file asks for 4 there."
+    assert world.provider(experiment(**changed)).problems() == [problem]
+
+
+def test_check_looks_at_the_job_to_use(world: World) -> None:
+    world.acquire()
+    [job] = world.platform.held()
+    changed = {"g5k.reuse": {"rennes": job.uid}}
+    assert world.provider(experiment(**changed)).problems() == []
+    assert world.notes[-1] == f"job {job.uid} at rennes is running, with 4 nodes"
+    world.platform.age(job, 3 * 3600)
+    [problem] = world.provider(experiment(**changed)).problems()
+    assert "does not run (state 'error')" in problem
 
 
 # Refusals
@@ -530,6 +543,7 @@ def test_every_refusal_of_oar_is_a_sentence_with_a_remedy(
         (Fault(pattern="POST .*/jobs", status=403, times=-1), "not allowed to your account"),
         (Fault(pattern="GET .*/clusters/", status=404, times=-1), "does not have such a site, cluster"),
         (Fault(pattern="POST .*/jobs", status=503, times=-1), "fault is on Grid'5000's side"),
+        (Fault(pattern="GET .*/jobs", status=503, body="<title>503 Busy</title>", times=-1), "answered 503 (503 Busy)"),
         (Fault(pattern="POST .*/jobs", status=401, times=-1), "does not accept your login (401)"),
         (Fault(pattern="POST .*/jobs", drop=True, times=-1), "cannot be reached"),
         (Fault(pattern="POST .*/jobs", after_s=1.5, times=-1), "did not answer in time"),
@@ -547,6 +561,11 @@ def test_a_job_that_ends_while_it_is_waited_for_is_told(world: World) -> None:
     world.platform.path = ("waiting", "error")
     error = world.refusal()
     assert "ended before its nodes could be used (state 'error')" in str(error)
+
+
+def test_a_cluster_without_second_cards_is_told(world: World) -> None:
+    changed = {"g5k.cluster": "parasilo", "g5k.env_name": "debian12-min", "g5k.networks": {"database": "kavlan"}}
+    assert "g5k.networks.database: a node has no second network card" in str(world.refusal(**changed))
 
 
 def test_a_card_that_cannot_be_moved_is_told(world: World) -> None:

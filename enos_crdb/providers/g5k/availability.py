@@ -11,7 +11,7 @@ from typing import Any
 from enoslib.infra.enos_g5k.g5k_api_utils import can_start_on_cluster
 
 from enos_crdb.config.g5k import Batch, G5k
-from enos_crdb.providers.g5k.jobs import moment
+from enos_crdb.providers.g5k.jobs import label, moment
 
 NOT_WORKING = ("dead", "suspected", "absent")
 
@@ -51,7 +51,9 @@ def demands(asked: Sequence[Batch]) -> list[Demand]:
 
 
 def look(api: Any, section: G5k, asked: Sequence[Batch]) -> Findings:
-    """Ask the API about every cluster of the request."""
+    """Ask the API about every cluster of the request, or about the jobs to use."""
+    if section.reuse:
+        return _jobs(api, section, asked)
     findings = Findings()
     sites = {site.uid: site for site in api.sites.list()}
     statuses: dict[Demand, Mapping[str, Any]] = {}
@@ -70,6 +72,21 @@ def look(api: Any, section: G5k, asked: Sequence[Batch]) -> Findings:
             findings.problems += _too_few_cards(cluster, demand, statuses[demand])
     if not findings.problems:
         findings.facts += _free(statuses, section.walltime_s)
+    return findings
+
+
+def _jobs(api: Any, section: G5k, asked: Sequence[Batch]) -> Findings:
+    findings = Findings()
+    for site, number in section.reuse.items():
+        job = api.sites[site].jobs[str(number)]
+        findings.facts.append(f"{label(job)} is {job.state}, with {len(job.assigned_nodes)} nodes")
+        wanted = sum(len(batch.names) for batch in asked if batch.site == site)
+        if job.state != "running":
+            findings.problems.append(f"g5k.reuse: {label(job)} does not run (state '{job.state}'); name one that does.")
+        elif len(job.assigned_nodes) < wanted:
+            findings.problems.append(
+                f"g5k.reuse: {label(job)} has {len(job.assigned_nodes)} nodes, and the file asks for {wanted} there."
+            )
     return findings
 
 

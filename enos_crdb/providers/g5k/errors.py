@@ -40,6 +40,13 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except (Grid5000Error, requests.RequestException, EnosError, DeployError) as error:
         raise explain(error, doing) from error
+    except ValueError as error:
+        if "enough NIC" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"g5k.networks.database: a node has no second network card for the VLAN ({error}).\n"
+            "Choose another cluster (`enos_crdb check --env FILE` tells which have one), or `prod`."
+        ) from error
 
 
 def explain(error: Exception, doing: str) -> EnosCrdbError:
@@ -69,7 +76,7 @@ def _refused(text: str, doing: str) -> EnosCrdbError:
     code = re.match(r"(\d{3}): ", text)
     if code and code[1] not in ("400", "500"):
         return _http(Grid5000CreateError(text[5:], int(code[1])), doing)
-    return oar.refused(text, doing)
+    return oar.refused(text[5:] if code else text, doing)
 
 
 def _http(error: Any, doing: str) -> EnosCrdbError:

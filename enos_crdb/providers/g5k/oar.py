@@ -117,7 +117,9 @@ def refused_until(date: datetime, doing: str) -> EnosCrdbError:
 
 
 def words(text: str) -> str:
-    """OAR's own sentence in what the API made of it."""
+    """OAR's own sentence in what the API made of it (text around JSON, or a page of a server in front of it)."""
+    if title := re.search(r"<title>(.*?)</title>", text, flags=re.DOTALL):
+        return " ".join(title[1].split())
     if found := re.findall(r'"message"\s*:\s*("(?:[^"\\]|\\.)*")', text):
         try:
             text = json.loads(found[-1])

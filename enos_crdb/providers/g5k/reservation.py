@@ -112,11 +112,19 @@ class Reservation(G5k):  # type: ignore[misc]  # EnOSlib has no types
 
     def _verify_environment_consistency(self) -> bool:
         """EnOSlib installs all nodes anew when one does not answer: not those that are in use."""
-        return self.memory.settled or bool(super()._verify_environment_consistency())
+        if self.memory.settled:
+            return True
+        self._notify(f"asking {len(self.sshable_hosts)} nodes what they run (new ones do not answer yet)")
+        return bool(super()._verify_environment_consistency())
+
+    def grant_root_access(self) -> None:
+        self._notify(f"becoming root on {len(self.sshable_hosts)} nodes (sudo-g5k)")
+        super().grant_root_access()
 
     def wait_nodes(self) -> None:
         hosts = [host.to_enoslib() for host in self.sshable_hosts]
         if hosts:
+            self._notify(f"waiting for ssh on {len(hosts)} nodes")
             wait_for(hosts, retries=SSH_TRIES, interval=SSH_PAUSE_S)
 
     def address_second_cards(self) -> None:
