@@ -49,6 +49,11 @@ class Host:
     system: System | None = None
 
     @property
+    def on_one_network(self) -> bool:
+        """Whether the host's two networks are one: the same address on both."""
+        return len(self.addresses) > 1 and len(set(self.addresses.values())) == 1
+
+    @property
     def local(self) -> bool:
         """Whether it is this very machine, reached without ssh."""
         return self.variables.get("ansible_connection") == "local"

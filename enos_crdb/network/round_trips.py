@@ -19,14 +19,17 @@ RETRANSMISSION_S = 1.0
 
 
 def pairs(hosts: Sequence[Host]) -> list[Pair]:
-    """Every ordered pair of hosts, on each network that both have an address on."""
+    """Every ordered pair of hosts, on each network that both have an address on.
+
+    What leads to a host whose two networks are one is measured once, as ``database``, where constraints act.
+    """
     return [
         (src.name, dst.name, network)
         for src in hosts
         for dst in hosts
         if src is not dst
         for network in src.addresses
-        if network in dst.addresses
+        if network in dst.addresses and not (network == "control" and dst.on_one_network)
     ]
 
 

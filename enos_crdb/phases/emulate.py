@@ -9,6 +9,7 @@ from typing import Any
 from enos_crdb import events, loading
 from enos_crdb.config.emulation import Constraint, Emulation, Link, links
 from enos_crdb.errors import EnosCrdbError, NetworkError
+from enos_crdb.model import Resources
 from enos_crdb.network import Judgement, RoundTrip, Tolerance, expect, judge, netem, round_trips
 from enos_crdb.network.plan import expected_loss, medians, read
 from enos_crdb.phases.context import Context
@@ -32,6 +33,7 @@ def set_network(context: Context, emulation: Emulation | None) -> dict[str, Any]
         planned = links(wanted.constraints, context.resources.hosts)
     except ValueError as error:
         raise NetworkError(f"{error}.") from None
+    _refuse_one_network(planned, context.resources)
     clear(context)
     if not planned:
         return None
@@ -51,6 +53,18 @@ def set_network(context: Context, emulation: Emulation | None) -> dict[str, Any]
     found = _gate(context, wanted)
     context.deployment.save(emulation={**in_force, "set_at": now()})
     return found
+
+
+def _refuse_one_network(planned: Sequence[Link], resources: Resources) -> None:
+    """Where both networks are one, what is done to one of them is done to the other."""
+    single = {host.name for host in resources.hosts if host.on_one_network}
+    found = [link for link in planned if link.network == "control" and link.dst in single]
+    if found:
+        raise NetworkError(
+            f"emulation.constraints: {found[0].dst} has one network for both, 'control' and 'database' "
+            f"({resources.host(found[0].dst).addresses['control']}).\n"
+            "Write `network: database` in the constraints; they hold for all that goes between those hosts."
+        )
 
 
 def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -> list[dict[str, Any]]:

@@ -283,6 +283,29 @@ def test_what_is_not_to_be_had_is_said(path: Path) -> None:
         emulate.choose_emulator(elsewhere, "nfqueue")
 
 
+def on_one_network(context: Context) -> None:
+    found = context.deployment.state.resources
+    assert found is not None
+    hosts = tuple(replace(host, addresses=dict.fromkeys(host.addresses, host.address)) for host in found.hosts)
+    context.deployment.save(resources=replace(found, hosts=hosts))
+
+
+def test_where_both_networks_are_one_the_database_s_is_measured(path: Path) -> None:
+    context = a_context(path, CONSTRAINTS)
+    on_one_network(context)
+    emulate.apply_file(context)
+    assert {row["network"] for row in saved(context)["baseline"]} == {"database"}
+    assert emulate.before(context)["verdict"] == "ok"
+
+
+def test_where_both_networks_are_one_control_cannot_be_told_apart(path: Path) -> None:
+    context = a_context(path, CONSTRAINTS.replace("delay_ms", "network: control, delay_ms"))
+    on_one_network(context)
+    with pytest.raises(NetworkError, match="Write `network: database`"):
+        emulate.apply_file(context)
+    assert saved(context) is None
+
+
 def test_another_network_replaces_the_one_in_force(path: Path) -> None:
     context = a_context(path, CONSTRAINTS)
     emulate.apply_file(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +384,13 @@ class TestMeasuring:
             },
         ]
         assert len(round_trips.pairs(HOSTS)) == 4 * 3 * 2
+
+    def test_two_networks_that_are_one_are_measured_once(self) -> None:
+        single = [replace(host, addresses=dict.fromkeys(host.addresses, host.address)) for host in HOSTS[:2]]
+        assert round_trips.pairs(single) == [
+            ("database-1", "database-2", "database"),
+            ("database-2", "database-1", "database"),
+        ]
 
     def test_one_host_has_nobody_to_measure(self) -> None:
         from enos_crdb.testing import RecordingAnsible
