@@ -16,6 +16,7 @@ TIMEZONE = ZoneInfo("Europe/Paris")
 """In which Grid'5000 reads and writes dates."""
 
 SHORTEST_WALLTIME_S = 300
+OLDEST_ENVIRONMENT = 2016011914  # EnOSlib's bound
 SERVER = re.compile(r"(?P<cluster>[a-z][a-z0-9]*)-[0-9]+\.(?P<site>[a-z][a-z0-9]*)\.grid5000\.fr")
 
 MAY_CHANGE = frozenset({"jump", "key"})
@@ -80,7 +81,14 @@ def _jump(value: object) -> object:
     return value
 
 
+def _env_version(value: int) -> int:
+    if value <= OLDEST_ENVIRONMENT:
+        raise ValueError(f"{value} is not the version of an environment: they are dates, like 2024031216")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
+EnvVersion = Annotated[int, AfterValidator(_env_version)]
 Server = Annotated[str, AfterValidator(_server)]
 Walltime = Annotated[str, BeforeValidator(_walltime)]
 Reservation = Annotated[str, BeforeValidator(_reservation)]
@@ -145,21 +153,21 @@ class G5k(Section):
     places: dict[str, Place] = {}
     """Where hosts are, by the `site` label of ``machines``."""
     walltime: Walltime = "02:00:00"
-    """For how long: hours, minutes, seconds."""
+    """For how long, ``HH:MM:SS``."""
     queue: Literal["default", "production", "besteffort", "testing", "admin"] = "default"
     """OAR's queue."""
     project: Word | None = None
     """Group that the usage is counted for; needed when the account has several."""
     reservation: Reservation | None = None
-    """When it begins (French time); by default as soon as possible."""
+    """When it begins, ``YYYY-MM-DD HH:MM:SS`` (French time); by default as soon as possible."""
     job_name: Word = "enos_crdb"
     """How the jobs' names begin."""
     job_type: list[JobType] = []
     """Further types of the jobs, for instance ``night`` or ``exotic``."""
     env_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] | None = None
     """Operating system that kadeploy puts on the nodes; by default they keep the standard one, which is faster."""
-    env_version: int | None = Field(default=None, gt=2016011914)
-    """Version of it; by default the latest."""
+    env_version: EnvVersion | None = None
+    """Version of it, like 2024031216; by default the latest."""
     key: str | None = None
     """Public key for the deployed system; by default all of ~/.ssh."""
     networks: G5kNetworks = G5kNetworks()
