@@ -318,6 +318,16 @@ def test_vlans(platform: Platform, account: Account) -> None:
     assert platform.vlans == {}, "the interfaces are back where they were"
 
 
+def test_a_global_vlan_is_seen_at_every_site_and_another_is_not(platform: Platform, api: Any) -> None:
+    wish = "{type='kavlan-global'}/vlan=1+{type='kavlan'}/vlan=1+nodes=1"
+    api.sites["rennes"].jobs.create(job_body(wish)).refresh()
+    nantes, name = api.sites["nantes"], "ecotype-1-eth1.nantes.grid5000.fr"
+    assert nantes.vlans["16"].type == "kavlan-global-remote"
+    assert nantes.vlans["16"].nodes.submit([name])[name]["status"] == "success"
+    with pytest.raises(Grid5000GetError, match="403"):
+        nantes.vlans["4"].nodes.submit([name])
+
+
 def test_a_slot_on_two_sites_is_found_and_both_jobs_begin(platform: Platform, account: Account) -> None:
     platform.hurry = True
     settings = conf(2).add_machine(roles=["database"], cluster="ecotype", nodes=1)

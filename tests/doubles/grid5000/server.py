@@ -232,6 +232,8 @@ def _deployments(platform: Platform, site: Site, words: list[str], call: Call) -
 
 def _vlans(platform: Platform, site: Site, words: list[str], call: Call) -> Answer:
     known = {uid: _vlan(site, uid) for uid in site.json()["kavlans"]}
+    for other in platform.sites:  # a global VLAN is seen everywhere
+        known.setdefault(other.global_vlan, {"uid": other.global_vlan, "type": "kavlan-global-remote"})
     if not words:
         return 200, _collection(list(known.values()))
     if words[0].lower() not in known:
@@ -239,14 +241,21 @@ def _vlans(platform: Platform, site: Site, words: list[str], call: Call) -> Answ
     if words[1:] == ["nodes"] and call.method == "POST":
         if not isinstance(call.body, list) or not call.body:
             raise ApiError(422, "Missing node list")
-        mine = {vlan for job in platform.held() if job.user == call.user for vlan in job.vlans}
-        if words[0] not in mine:
+        owners = {
+            job.user for job in platform.held() if words[0] in job.vlans and _seen(platform, job.site, site, words[0])
+        }
+        if call.user not in owners:
             raise ApiError(403, messages.FORBIDDEN)
         return 200, platform.attach(site, words[0], [str(name) for name in call.body])
     if words[1:] == ["nodes"]:
         inside = [name for name, vlan in platform.vlans.items() if vlan == words[0]]
         return 200, _collection([{"uid": name, "vlan": words[0]} for name in inside])
     return 200, known[words[0].lower()]
+
+
+def _seen(platform: Platform, owner: str, site: Site, vlan: str) -> bool:
+    """Whether a VLAN of the site `owner` is the one that `site` knows by its number."""
+    return owner == site.uid or vlan == platform.site(owner).global_vlan
 
 
 def _vlan(site: Site, uid: str) -> Json:
