@@ -1,0 +1,160 @@
+"""DevStack as an installer: on real hosts with a fake DevStack; with the real one where its repositories are reachable.
+
+What is shown with the fake is how stack.sh is run, followed and undone, never how long DevStack takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.doubles import devstack
+from tests.integration.engine import Engine
+
+pytestmark = pytest.mark.nspawn
+
+CONTROL = "10.213.77.0/24"
+GATEWAY = "10.213.77.1"
+"""This machine, as the hosts see it."""
+GIT_BASE = os.environ.get("ENOS_CRDB_GIT_BASE", "")
+
+
+def experiment(directory: Path, *, backend: str = "postgresql", **more: Any) -> str:
+    """An experiment file: Keystone on two hosts, one of them with the database and Rally, too."""
+    keystone = more.pop("keystone", {})
+    release = more.pop("release", "2026.1")
+    machines = more.pop("machines", [{"roles": ["database", "keystone", "rally"]}, {"roles": ["keystone"]}])
+    content = {
+        "name": "devstack",
+        "provider": "nspawn",
+        "machines": machines,
+        "networks": {"control": {"cidr": CONTROL}},
+        "database": {"backend": backend},
+        "openstack": {"installer": "devstack", "release": release, "devstack": more, "keystone": keystone},
+    }
+    path = directory / "experiment.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.fixture
+def git_base(tmp_path: Path) -> Iterator[str]:
+    """Where hosts find a fake DevStack."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not on this machine")
+    devstack.make(tmp_path / "git")
+    with devstack.served(tmp_path / "git") as port:
+        yield f"git://{GATEWAY}:{port}"
+
+
+def calls(engine: Engine, host: str) -> list[str]:
+    """What the fake DevStack on `host` was asked to do."""
+    return engine.on(host, "cat /opt/stack/fake/calls").split("\n")[:-1]
+
+
+def test_with_a_fake_devstack(engine: Engine, tmp_path: Path, git_base: str) -> None:
+    first, second = "database-1", "keystone-1"
+
+    # A failure has a reason, and not a thousand lines.
+    file = experiment(tmp_path, git_base=git_base, settings={"FAKE_FAIL": True})
+    said = engine.run("deploy", "--env", file, status=5).output
+    assert "ERROR: No matching distribution found for oslo.fake" in said
+    assert "stack.sh ended with status 1" in said
+    assert "World dumped" not in said
+    assert engine.secrets["keystone_admin_password"] not in said
+
+    # One that takes too long is ended.
+    file = experiment(tmp_path, git_base=git_base, settings={"FAKE_SLEEP": 600}, timeout_s=10)
+    started = time.monotonic()
+    said = engine.run("deploy", "--env", file, status=5).output
+    assert "stack.sh was ended after 10 s" in said
+    assert time.monotonic() - started < 60
+
+    # It succeeds: one host makes the schema, the other joins; milestones are seen while it runs.
+    file = experiment(tmp_path, git_base=git_base)
+    said = engine.run("deploy", "--env", file).output
+    assert f"{first}: Starting Keystone" in said
+    assert f"{second}: Waiting for the other Keystone" in said
+    assert {
+        engine.on(host, "cat /opt/stack/fake/local.conf.* | grep -o 'MODE=.*' | tail -1") for host in (first, second)
+    } == {
+        "MODE=bootstrap\n",
+        "MODE=join\n",
+    }
+    openrc = (engine.directory / "openrc").read_text()
+    assert f"http://{GATEWAY.removesuffix('1')}" in openrc
+    assert "/identity/v3" in openrc
+    for host in (first, second):
+        engine.on(host, "test $(stat -c %a:%U /opt/stack/devstack/local.conf) = 600:stack")
+
+    # A second deployment changes nothing.
+    for log in (engine.directory / "logs").glob("*.log"):
+        log.unlink()
+    before = calls(engine, first)
+    engine.run("deploy", "--env", file)
+    assert engine.changed() == {}
+    assert calls(engine, first) == before
+
+    # Another configuration of Keystone: unstacked and stacked again, without a download.
+    engine.run("deploy", "--env", experiment(tmp_path, git_base=git_base, keystone={"workers": 3}))
+    assert calls(engine, second)[-2:] == ["unstack", "run OFFLINE=True"]
+    assert "processes = 3" in engine.on(second, "cat /opt/stack/enos_crdb-files/uwsgi.ini")
+
+    # Hosts that are kept are unstacked, or cleaned when that is asked for; no password stays.
+    engine.run("destroy", "--hosts", "keep")
+    assert calls(engine, first)[-1] == "unstack"
+    secret = engine.secrets["keystone_admin_password"]
+    engine.on(first, f"! grep -rlsF -e '{secret}' /opt/stack/devstack /opt/stack/enos_crdb-files /etc/keystone")
+    engine.run("deploy", "--env", experiment(tmp_path, git_base=git_base, clean=True))
+    assert calls(engine, first)[-1] == "run OFFLINE=True"
+    engine.run("destroy", "--hosts", "keep")
+    assert calls(engine, first)[-1] == "clean"
+    engine.run("destroy")
+
+
+def test_a_branch_that_is_not_there_is_named(engine: Engine, tmp_path: Path, git_base: str) -> None:
+    machines = [{"roles": ["database", "keystone", "rally"]}]
+    file = experiment(tmp_path, git_base=git_base, branch="stable/2031.1", machines=machines)
+    said = engine.run("deploy", "--env", file, status=5).output
+    assert "DevStack cannot be cloned" in said
+    assert "openstack.devstack.branch" in said
+
+
+@pytest.mark.skipif(not GIT_BASE, reason="ENOS_CRDB_GIT_BASE names no repositories (openstack/devstack, keystone...)")
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
+def test_with_the_real_devstack(engine: Engine, tmp_path: Path, backend: str) -> None:
+    """Two hosts share one Keystone database; a Rally scenario goes through it."""
+    file = experiment(tmp_path, backend=backend, git_base=GIT_BASE)
+    engine.run("deploy", "--env", file, timeout_s=1800)
+    for log in (engine.directory / "logs").glob("*.log"):
+        log.unlink()
+    engine.run("deploy", "--env", file)
+    assert engine.changed() == {}
+    endpoints = engine.run("openstack", "--", "endpoint", "list", "-f", "json").output
+    assert {entry["Region"] for entry in json.loads(endpoints)} == {"database-1", "keystone-1"}
+    token = "source devstack/openrc admin admin > /dev/null && openstack token issue -f value -c id"
+    assert engine.on("keystone-1", f"sudo -iu stack bash -c '{token}'").strip(), "as DevStack's users do"
+
+    engine.run("bench", "keystone", "--scenario", "keystone/create-and-list-users", "--times", "6", "--load", "heavy")
+    run = engine.run_directory()
+    samples = pd.read_csv(run / "samples.csv")
+    assert set(samples.outcome) == {"ok"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["configuration"]["openstack"]["installer"] == "devstack"
+    versions = json.loads((run / "hosts" / "keystone-1" / "versions.json").read_text())["things"]
+    assert len(versions["devstack"].split()[0]) == len(versions["keystone"].split()[0]) == 40
+    for name in ("stack.sh.log", "keystone.conf"):
+        assert list((run / "hosts" / "keystone-1" / "files").rglob(name))
+    for path in (run / "hosts").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert [name for name, secret in engine.secrets.items() if secret.encode() in content] == []
