@@ -63,6 +63,7 @@ class World:
     directory: Path
     notes: list[str] = field(default_factory=list)
     commands: list[tuple[str, list[str]]] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)
 
     def provider(self, configuration: Configuration | None = None, *, directory: str = "deployment") -> Grid5000:
         place = self.directory / directory
@@ -106,28 +107,25 @@ def without_ssh(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     class Result:
         payload: Mapping[str, Any]
         host: str
+        status: str = "OK"
 
     def run(command: str, hosts: Sequence[Any], **options: Any) -> list[Result]:
-        world.commands.append((options.get("task_name", ""), [host.address for host in hosts]))
-        systems = {
-            node: deployment.environment
-            for deployment in world.platform.deployments.values()
-            for node, result in (deployment.result or {}).items()
-            if result["state"] == "OK"
-        }
-        return [
-            Result({"rc": 0, "stdout_lines": [f"{systems[host.address]}-2024031216"]}, host.address)
-            if host.address in systems
-            else Result({"rc": 255}, host.address)
-            for host in hosts
-        ]
-
-    def wait_for(hosts: Sequence[Any], **options: Any) -> None:
-        world.commands.append(("wait", [host.address for host in hosts]))
+        task = options.get("task_name", "")
+        world.commands.append((task, [host.address for host in hosts]))
+        if task.startswith("Check environment"):
+            return [Result(_release(world, host.address), host.address) for host in hosts]
+        return [Result({}, host.address, "UNREACHABLE" if host.address in world.silent else "OK") for host in hosts]
 
     monkeypatch.setattr(enoslib_provider, "run", run)
     monkeypatch.setattr(reservation, "run", run)
-    monkeypatch.setattr(reservation, "wait_for", wait_for)
+
+
+def _release(world: World, node: str) -> Mapping[str, Any]:
+    """What `cat /etc/grid5000/release` gives."""
+    for deployment in reversed(world.platform.deployments.values()):
+        if (deployment.result or {}).get(node, {}).get("state") == "OK":
+            return {"rc": 0, "stdout_lines": [f"{deployment.environment}-2024031216"]}
+    return {"rc": 255}
 
 
 def names(resources: Resources) -> dict[str, str]:
@@ -332,6 +330,15 @@ def test_with_a_minimum_it_goes_on_without_the_broken_node_and_keeps_it_that_way
 def test_a_kadeploy_that_fails_as_a_whole_is_told(world: World) -> None:
     world.platform.kadeploy_error = 3
     assert "g5k.env_name does not exist" in str(world.refusal(**{"g5k.env_name": "debian12-min"}))
+
+
+def test_nodes_that_died_are_named_and_not_installed_again(world: World) -> None:
+    world.acquire(**{"g5k.env_name": "debian12-min"})
+    world.silent = {"paradoxe-3.rennes.grid5000.fr"}
+    error = world.refusal(**{"g5k.env_name": "debian12-min"})
+    assert str(error).startswith("Nodes do not answer by ssh: paradoxe-3.rennes.grid5000.fr.\n")
+    assert "no ssh yet on paradoxe-3.rennes.grid5000.fr" in world.notes
+    assert len(world.platform.deployments) == 1
 
 
 def test_a_kavlan_carries_the_database_network(world: World) -> None:

@@ -11,7 +11,6 @@ import requests
 from enoslib.errors import (
     EnosError,
     EnosFailedHostsError,
-    EnosSSHNotReady,
     EnosUnreachableHostsError,
     InvalidReservationCritical,
     InvalidReservationTime,
@@ -126,11 +125,6 @@ def _hosts(error: EnosError, doing: str) -> EnosCrdbError:
     match error:
         case EnosUnreachableHostsError() | EnosFailedHostsError():
             return ProviderError(_unreachable(error.hosts, failed=isinstance(error, EnosFailedHostsError)))
-        case EnosSSHNotReady():
-            return ProviderError(
-                "Nodes do not answer by ssh.\nUsually they are still booting, or ssh is not set up for Grid'5000 "
-                "(docs/how-to/grid5000.md). Try `enos_crdb deploy` again; the job is kept."
-            )
         case EnosG5kKavlanNodesError():
             return ProviderError(
                 f"Grid'5000 could not move network cards into the VLAN: {error}.\nUsually the switch was busy: try "
@@ -149,11 +143,15 @@ def _unreachable(results: Any, *, failed: bool) -> str:
     payload: Mapping[str, Any] = next((result.payload for result in results), {})
     told = " ".join(str(payload.get("stdout") or payload.get("stderr") or payload.get("msg") or "").split())[-300:]
     what = "A command failed on" if failed else "ssh does not reach"
+    why = (
+        "Usually the node, or the network of its site, has a problem."
+        if failed
+        else "Usually the ssh key of this machine is not known to Grid'5000, or ssh cannot pass access.grid5000.fr "
+        "(g5k.jump; docs/how-to/grid5000.md); else the node is broken."
+    )
     return (
-        f"{what} {', '.join(names)}: {told or 'no message'}.\n"
-        "Usually the ssh key of this machine is not known to Grid'5000, or ssh cannot pass access.grid5000.fr "
-        "(g5k.jump; docs/how-to/grid5000.md); else a node is broken. The job is kept: `enos_crdb deploy` tries again, "
-        "`enos_crdb destroy` ends it."
+        f"{what} {', '.join(names)}: {told.rstrip('.') or 'no message'}.\n"
+        f"{why} The job is kept: `enos_crdb deploy` tries again, `enos_crdb destroy` ends it."
     )
 
 
