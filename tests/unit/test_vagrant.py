@@ -219,7 +219,8 @@ def test_living_machines_are_looked_at_lost_ones_made_anew_and_all_destroyed(bed
     hosts.control_path_dir.mkdir(parents=True)
     hosts.release()
     hosts.release()
-    assert sorted(path.name for path in bed.directory.iterdir()) == ["logs"]
+    assert sorted(path.name for path in bed.directory.iterdir()) == ["cache", "logs"]
+    assert list((bed.directory / "cache").rglob("*.json")) == [], "no subnet is claimed any more"
     assert not hosts.control_path_dir.exists()
     assert bed.vagrant.argvs() == [["destroy", "--force"]]
 
@@ -414,6 +415,20 @@ def test_subnets_are_chosen_once(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(subnets, "taken", lambda runner, backend: [IPv4Network("192.168.56.0/21")])
     assert bed.hosts(asked).acquire({}).networks == first
     assert [network.cidr for network in first] == ["192.168.56.0/24", "192.168.57.0/24"]
+
+
+def test_deployments_do_not_choose_what_another_one_chose(tmp_path: Path) -> None:
+    claims = subnets.Claims(directory=tmp_path / "cache" / "vagrant")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert claims.others(one) == []
+    one.mkdir()
+    claims.add("1", one, ["192.168.56.0/24", "192.168.57.0/24"])
+    assert claims.others(one) == []
+    assert claims.others(two) == [IPv4Network("192.168.56.0/24"), IPv4Network("192.168.57.0/24")]
+    one.rmdir()
+    assert claims.others(two) == [], "its directory was removed by hand"
+    claims.remove("1")
+    claims.remove("1")
 
 
 # Prerequisites

@@ -103,7 +103,12 @@ class VagrantHosts:
         asked = {name: getattr(self._request.configuration.networks, name).cidr for name in NETWORKS}
         if "auto" not in asked.values():
             return asked
-        return subnets.choose(asked, subnets.taken(self._request.runner, backend=backend), backend=backend)
+        taken = [*subnets.taken(self._request.runner, backend=backend), *self._claims.others(self._directory)]
+        return subnets.choose(asked, taken, backend=backend)
+
+    @property
+    def _claims(self) -> subnets.Claims:
+        return subnets.Claims(directory=self._request.cache / "vagrant")
 
     def _before(self) -> dict[str, Any] | None:
         file = self._directory / "request.json"
@@ -124,6 +129,7 @@ class VagrantHosts:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self._directory / "hosts.json").unlink(missing_ok=True)
         write_json(self._directory / "request.json", asked)
+        self._claims.add(self._digest, self._directory, asked["networks"].values())
         self._request.notify(
             f"vagrant makes {len(asked['machines'])} machines of {asked['box']}; minutes, with a new box"
         )
@@ -163,6 +169,7 @@ class VagrantHosts:
             ended = self._follow(["vagrant", "destroy", "--force"])
             if ended.returncode != 0:
                 raise ProviderError(self._failure("vagrant could not destroy the machines", ended))
+        self._claims.remove(self._digest)
         for directory in (self._directory, self.control_path_dir):
             if directory.exists():
                 shutil.rmtree(directory)

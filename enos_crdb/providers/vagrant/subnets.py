@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from enos_crdb.command import Runner
 from enos_crdb.config.vagrant import VIRTUALBOX_RANGE
 from enos_crdb.errors import ProviderError
+from enos_crdb.store import read_json, write_json
 
 LIBVIRT_RANGE = IPv4Network("192.168.64.0/19")
 """Where libvirt's go when those that VirtualBox could have are taken (the default networks of both are elsewhere)."""
@@ -45,6 +48,29 @@ def taken(runner: Runner, *, backend: str) -> list[IPv4Network]:
     words += [route["dst"] for route in routes if route.get("dst", "")[:1].isdigit()]
     found = [IPv4Network(word, strict=False) for word in words]
     return [subnet for subnet in found if subnet.prefixlen > 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """What the deployments of this cache chose: their networks appear on this machine a good while later."""
+
+    directory: Path
+
+    def others(self, deployment: Path) -> list[IPv4Network]:
+        """Subnets of deployments that are there, but for `deployment`."""
+        claims = [read_json(file) for file in sorted(self.directory.glob("*.json"))]
+        living = [
+            claim for claim in claims if claim["deployment"] != str(deployment) and Path(claim["deployment"]).exists()
+        ]
+        return [IPv4Network(cidr) for claim in living for cidr in claim["subnets"]]
+
+    def add(self, name: str, deployment: Path, chosen: Iterable[str]) -> None:
+        """Claim `chosen` for `deployment`, under a `name` of its own."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_json(self.directory / f"{name}.json", {"deployment": str(deployment), "subnets": list(chosen)})
+
+    def remove(self, name: str) -> None:
+        (self.directory / f"{name}.json").unlink(missing_ok=True)
 
 
 def _virtualbox_runs(runner: Runner) -> bool:

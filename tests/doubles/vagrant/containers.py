@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -26,7 +27,11 @@ class Containers(Pretended):
         super().__init__(place, machines)
         self._directory = place / ".vagrant" / "containers"
         conf = Configuration()
-        conf.machines = [HostRequest(name=machine.name, roles=("machine",)) for machine in machines]
+        file = Path(os.environ["FAKE_VAGRANT"]) / "layers"
+        layers = json.loads(file.read_text()) if file.exists() else {}
+        conf.machines = [
+            HostRequest(name=machine.name, roles=("machine",), layer=layers.get(machine.name)) for machine in machines
+        ]
         for name, address in zip(("control", "database"), machines[0].addresses, strict=True):
             cidr = str(IPv4Network(f"{address}/24", strict=False))
             conf.networks.append(NetworkRequest(name=name, cidr=cidr))
