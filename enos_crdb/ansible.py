@@ -42,6 +42,9 @@ if ssh.configured():
     SETTINGS["ANSIBLE_SSH_ARGS"] += " " + shlex.join(ssh.configured())
 os.environ.update(SETTINGS)  # here, because Ansible reads most of them when it is imported, which EnOSlib does
 
+GATEWAY_SESSIONS = 10
+"""Connections that OpenSSH lets begin at once (the first number of its MaxStartups)."""
+
 SHOWN_CHARACTERS = 1500
 """A message longer than this is shown cut; the log has all of it."""
 
@@ -134,7 +137,7 @@ class EnoslibAnsible:
         from ansible.plugins.loader import callback_loader
 
         logging.getLogger("enoslib").setLevel(logging.CRITICAL)  # it logs whole payloads of failed tasks
-        enoslib.set_config(ansible_stdout="noop", ansible_forks=max(len(hosts), 5))
+        enoslib.set_config(ansible_stdout="noop", ansible_forks=forks(hosts))
         callback_loader.add_directory(str(CALLBACKS))
         try:
             enoslib.run_ansible(
@@ -145,6 +148,12 @@ class EnoslibAnsible:
             )
         except AnsibleError as error:  # before any task: the playbook itself is wrong
             raise DeploymentError(f"{playbook} cannot be run by Ansible: {error.message}") from error
+
+
+def forks(hosts: Sequence[Host]) -> int:
+    """How many hosts are worked on at once: all; over a gateway as many as its sshd lets in before it drops some."""
+    jump = any("gateway" in host.variables for host in hosts)
+    return min(len(hosts), GATEWAY_SESSIONS) if jump else max(len(hosts), 5)
 
 
 class Record:

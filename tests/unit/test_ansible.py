@@ -6,13 +6,14 @@ import io
 import json
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enos_crdb import ansible, events, shipped
-from enos_crdb.ansible import EnoslibAnsible, PlaybookResult, Record, TaskFailure
+from enos_crdb.ansible import EnoslibAnsible, PlaybookResult, Record, TaskFailure, forks
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import DeploymentError
 from enos_crdb.masking import masked_text
@@ -264,3 +265,9 @@ def test_what_happens_is_published(door: EnoslibAnsible, tmp_path: Path) -> None
         door.run(play, [host("a", "database")])
     assert [event.kind for event in seen] == ["play", "task", "changed", "stats"]
     assert seen[0].data["tasks"] == 1
+
+
+def test_over_a_gateway_not_all_hosts_are_connected_at_once() -> None:
+    near = [Host(name=f"host-{n}", roles=(), address=f"10.0.0.{n}", addresses={}) for n in range(46)]
+    far = [replace(host, variables={"gateway": "access.example.org"}) for host in near]
+    assert (forks(near[:1]), forks(near), forks(far)) == (5, 46, 10)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +12,11 @@ from typing import Any
 import enoslib
 
 from enos_crdb import ssh
+from enos_crdb.ansible import GATEWAY_SESSIONS
 from enos_crdb.config.g5k import Batch, batches, cost, job_name
 from enos_crdb.errors import EnosCrdbError, PrerequisiteError, ProviderError
 from enos_crdb.model import Host, Lease, Network, Resources, System
+from enos_crdb.providers import connections
 from enos_crdb.providers.contract import Request, plan_hosts
 from enos_crdb.providers.g5k import credentials, jobs, memory
 from enos_crdb.providers.g5k.availability import look
@@ -45,8 +45,7 @@ class Grid5000:
 
     @property
     def control_path_dir(self) -> Path:
-        digest = hashlib.sha256(str(self._directory).encode()).hexdigest()[:8]
-        return Path.home() / ".ssh" / f"enos_crdb-{digest}"  # short: the path of a socket has at most 107 characters
+        return connections.socket_directory(self._directory)
 
     @property
     def system(self) -> System | None:
@@ -116,7 +115,7 @@ class Grid5000:
             with self._speaking("ending the reservation"):
                 jobs.end(self._jobs(), self._request.notify)
         self._file.unlink(missing_ok=True)
-        shutil.rmtree(self.control_path_dir, ignore_errors=True)  # there is none when no connection was made
+        connections.close(self._request.runner, self.control_path_dir)
 
     @property
     def _asked(self) -> tuple[Batch, ...]:
@@ -134,10 +133,11 @@ class Grid5000:
         api = credentials.client()
         os.environ["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(self.control_path_dir)
         os.environ.setdefault("ANSIBLE_PYTHON_INTERPRETER", "/usr/bin/python3")  # a shim in PATH must not be found
+        jumps = credentials.jumps(self._section)
         enoslib.set_config(
             ansible_stdout="noop",
-            ansible_forks=max(5, len(plan_hosts(self._request.configuration))),
-            g5k_auto_jump=credentials.jumps(self._section),
+            ansible_forks=GATEWAY_SESSIONS if jumps else max(5, len(plan_hosts(self._request.configuration))),
+            g5k_auto_jump=jumps,
         )
         with heard(self._request.notify, (str(api.password or ""),)), explained(doing):
             yield
