@@ -14,6 +14,7 @@ from pathlib import Path
 
 from enos_crdb.command import Runner
 from enos_crdb.errors import PrerequisiteError, ProviderError, StateError
+from enos_crdb.providers import connections
 from enos_crdb.providers.nspawn import cgroup, container, emulation, image, layers, network, settings
 from enos_crdb.providers.nspawn.cgroup import Cgroups
 from enos_crdb.providers.nspawn.configuration import HostRequest
@@ -292,7 +293,7 @@ class Fleet:
             return
         if os.geteuid() != 0:
             raise PrerequisiteError("Local hosts can only be removed by root. Run the same command with sudo.")
-        network.close_ssh_masters(self._runner, self._control)
+        connections.close(self._runner, self._control)
         self.kill_all(deployment)
         emulation.end_delayers(deployment)  # they would keep the hosts' networks alive
         with network.locked(network.RUN / "lock"):

@@ -161,13 +161,6 @@ def heal(runner: Runner, deployment: Deployment, host: HostPlan, networks: Seque
     _batch(runner, lines)
 
 
-def close_ssh_masters(runner: Runner, control: Path) -> None:
-    """End ssh connections that Ansible left open: they would be used for the next host with the address."""
-    for socket in control.glob("*"):
-        runner.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "local"], check=False, timeout_s=10)
-        socket.unlink(missing_ok=True)
-
-
 def obstacles(runner: Runner, deployment: Deployment) -> list[str]:
     """Firewall tables of others that will drop what the hosts send to the world."""
     if shutil.which("nft") is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import secrets
 import shutil
 import socket
@@ -18,6 +17,7 @@ from enos_crdb.config.resources import PlannedHost
 from enos_crdb.config.static import LOCALHOST, StaticHost, assignments
 from enos_crdb.errors import PrerequisiteError, ProviderError
 from enos_crdb.model import Host, Network, Resources, System
+from enos_crdb.providers import connections
 from enos_crdb.providers.contract import Request
 from enos_crdb.providers.static.look import MARKER, Claim, Seen, claim, look, unclaim
 from enos_crdb.store import read_json, write_json
@@ -42,8 +42,7 @@ class StaticHosts:
 
     @property
     def control_path_dir(self) -> Path:
-        digest = hashlib.sha256(str(self._directory).encode()).hexdigest()[:8]
-        return Path.home() / ".ssh" / f"enos_crdb-{digest}"  # short: the path of a socket has at most 107 characters
+        return connections.socket_directory(self._directory)
 
     @property
     def system(self) -> System | None:
@@ -101,7 +100,7 @@ class StaticHosts:
             for name, reason in unclaim(self._request.runner, self._hosts(), self._claim().id).items():
                 self._request.notify(f"warning: {name} keeps {MARKER} and what is installed there: {reason}")
             self._file.unlink()
-        shutil.rmtree(self.control_path_dir, ignore_errors=True)  # there is none when no connection was made
+        connections.close(self._request.runner, self.control_path_dir)
 
     # The machines
 
