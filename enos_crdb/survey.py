@@ -11,6 +11,9 @@ from enos_crdb.model import Host, Network, Resources, System
 
 NETWORKS = ("control", "database")
 
+SYSTEMS = {"debian": ("11", "12", "13"), "ubuntu": ("22.04", "24.04")}
+"""What the Ansible roles were written for."""
+
 SCRIPT = """\
 . /etc/os-release
 echo "system ${ID:-unknown} ${VERSION_ID:-unknown} ${VERSION_CODENAME:-unknown}"
@@ -41,6 +44,12 @@ def read(host: str, text: str) -> Survey:
             f"{host} did not tell its {' and '.join(sorted(missing))}; it printed:\n{text.strip()[-500:]}\n"
             "Hosts run Debian or Ubuntu, and their login shell prints nothing of its own."
         )
+    distribution, version, codename = found["system"]
+    if version not in SYSTEMS.get(distribution, ()):
+        raise ProviderError(
+            f"{host} runs {distribution} {version}; Debian {', '.join(SYSTEMS['debian'])} and Ubuntu "
+            f"{', '.join(SYSTEMS['ubuntu'])} can be hosts.\nChoose another machine, image or environment."
+        )
     if found["python"] == ["none"]:
         raise ProviderError(
             f"{host} has no /usr/bin/python3, which Ansible needs.\n"
@@ -51,7 +60,6 @@ def read(host: str, text: str) -> Survey:
             f"{host}: commands do not run as root (user id {' '.join(found['uid'])}).\n"
             "Log in as root, or let the user use sudo without a password."
         )
-    distribution, version, codename = found["system"]
     return Survey(
         system=System(
             distribution=distribution,
