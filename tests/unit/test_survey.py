@@ -54,7 +54,10 @@ def test_a_terminal_of_ansible_ends_lines_its_own_way() -> None:
     [
         (TOLD.replace("python 3.11", "python none"), "no /usr/bin/python3"),
         (TOLD.replace("uid 0", "uid 1000"), "do not run as root"),
-        (TOLD.replace("debian 12", "centos 9"), "runs centos 9; Debian 11, 12, 13 and Ubuntu 22.04, 24.04 can be hosts"),
+        (
+            TOLD.replace("debian 12", "centos 9"),
+            "runs centos 9; Debian 11, 12, 13 and Ubuntu 22.04, 24.04 can be hosts",
+        ),
         (TOLD.replace("debian 12 bookworm", "debian unknown forky"), "runs debian unknown"),
         ("Please log in as user NONE", "did not tell its machine and python and system and uid"),
     ],
