@@ -583,7 +583,15 @@ def test_a_card_that_cannot_be_moved_is_told(world: World) -> None:
 
 def test_kadeploy_of_an_unknown_environment_is_told(world: World) -> None:
     error = world.refusal(**{"g5k.env_name": "debian99-min"})
-    assert "debian99-min" in str(error) or "g5k" in str(error)
+    assert isinstance(error, ConfigurationError)
+    assert "'debian99-min'" in str(error)
+    assert "Correct g5k.env_name" in str(error)
+
+
+def test_an_installation_that_is_still_at_work_is_told(world: World) -> None:
+    told = "Cannot launch deployment: paradoxe-1.rennes.grid5000.fr is already involved in deployment D-17"
+    world.platform.faults.append(Fault(pattern="POST .*/deployments", status=400, body=told, times=-1))
+    assert "An interrupted deployment is still at work" in str(world.refusal(**{"g5k.env_name": "debian12-min"}))
 
 
 # The password

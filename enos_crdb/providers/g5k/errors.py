@@ -24,7 +24,12 @@ from enoslib.infra.enos_g5k.error import (
     MissingNetworkError,
     NotEnoughNodesError,
 )
-from grid5000.exceptions import Grid5000AuthenticationError, Grid5000CreateError, Grid5000Error
+from grid5000.exceptions import (
+    Grid5000AuthenticationError,
+    Grid5000CreateError,
+    Grid5000Error,
+    Grid5000HttpError,
+)
 
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, ProviderError
 from enos_crdb.providers.g5k import oar
@@ -74,12 +79,14 @@ def explain(error: Exception, doing: str) -> EnosCrdbError:
 def _refused(text: str, doing: str) -> EnosCrdbError:
     code = re.match(r"(\d{3}): ", text)
     if code and code[1] not in ("400", "500"):
-        return _http(Grid5000CreateError(text[5:], int(code[1])), doing)
+        return _http(Grid5000HttpError(text[5:], int(code[1])), doing)
     return oar.refused(text[5:] if code else text, doing)
 
 
 def _http(error: Any, doing: str) -> EnosCrdbError:
     code = error.response_code
+    if isinstance(error, Grid5000CreateError) and code != 503 and (known := oar.undeployed(_text(error))):
+        return known
     said = f"{doing[0].upper()}{doing[1:]} failed: the API answered {code} ({oar.words(_text(error))})."
     if code == 403:
         return ProviderError(

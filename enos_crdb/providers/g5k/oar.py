@@ -96,6 +96,26 @@ REFUSALS = (
 )
 """The first that matches counts."""
 
+KADEPLOY = (
+    Refusal(
+        words=r"(?i)environment",
+        meaning="kadeploy does not have the environment, or not for this kind of node.\nCorrect g5k.env_name (and "
+        "g5k.env_version): `kaenv3 -l` on the site's frontend lists them.",
+        file=True,
+    ),
+    Refusal(
+        words=r"(?i)rights|permission",
+        meaning="The nodes may not be installed by you: the job is over, or is not of type 'deploy'.\n"
+        "`enos_crdb destroy`, then deploy again.",
+    ),
+    Refusal(
+        words=r"(?i)already|in progress|another deployment",
+        meaning="An interrupted deployment is still at work on the nodes.\nWait some minutes, then `enos_crdb deploy` "
+        "goes on.",
+    ),
+)
+"""The same for kadeploy."""
+
 _NOISE = r"\[ADMISSION RULE\] (Set default|Modify resource|Add)|Generate a job key|OAR_JOB_ID=|Oarsub failed"
 
 
@@ -108,6 +128,15 @@ def refused(text: str, doing: str) -> EnosCrdbError:
             kind = ConfigurationError if refusal.file else ProviderError
             return kind(f"{first}.\n{refusal.meaning.format(**match.groupdict())}")
     return ProviderError(f"{first}.\nThese are OAR's words; `oarsub` on the site's frontend would say the same.")
+
+
+def undeployed(text: str) -> EnosCrdbError | None:
+    """The error for an installation that kadeploy did not begin, if its words are known."""
+    for refusal in KADEPLOY:
+        if re.search(refusal.words, text):
+            kind = ConfigurationError if refusal.file else ProviderError
+            return kind(f"Grid'5000 did not install the nodes: {words(text)}.\n{refusal.meaning}")
+    return None
 
 
 def refused_until(date: datetime, doing: str) -> EnosCrdbError:

@@ -14,7 +14,7 @@ import enoslib
 from enos_crdb import ssh
 from enos_crdb.ansible import GATEWAY_SESSIONS
 from enos_crdb.config.g5k import Batch, batches, cost, job_name
-from enos_crdb.errors import EnosCrdbError, PrerequisiteError, ProviderError
+from enos_crdb.errors import CommandError, EnosCrdbError, PrerequisiteError, ProviderError
 from enos_crdb.model import Host, Lease, Network, Resources, System
 from enos_crdb.providers import connections
 from enos_crdb.providers.contract import Request, plan_hosts
@@ -156,7 +156,10 @@ class Grid5000:
             )
 
     def _reserve(self) -> tuple[Reservation, dict[str, Any], Any]:
-        """(reservation, host name -> EnOSlib's host, networks). A second go, when nodes had to be installed again."""
+        """(reservation, host name -> EnOSlib's host, networks).
+
+        A second go, when nodes had to be installed again; there nothing is installed, so that it is the last.
+        """
         known = memory.load(self._file)
         while True:
             conf = configuration(self._section, self._asked, self.job_name)
@@ -195,7 +198,11 @@ class Grid5000:
         if not credentials.jumps(self._section):
             return []
         login = f"{credentials.client().username}@{ACCESS}"
-        tried = self._request.runner.run(["ssh", *ssh.configured(), *_TRYING, login, "true"], check=False, timeout_s=60)
+        line = ["ssh", *ssh.configured(), *_TRYING, login, "true"]
+        try:
+            tried = self._request.runner.run(line, check=False, timeout_s=60)
+        except CommandError as error:
+            return [f"ssh cannot be tried on this machine: {error}"]
         if tried.returncode != SSH_FAILED:
             return []
         said = " ".join(tried.stderr.split())[-200:]
