@@ -69,17 +69,16 @@ EOF
 class Nodes:
     """`Hardware` of containers.
 
-    ``sites`` maps a site to the FQDNs of its nodes; ``layer`` is what they boot from besides the base image: software
-    that would take long to install.
+    ``layers`` maps the FQDN of each node to what it boots from besides the base image: software that would take long
+    to install.
     """
 
-    def __init__(self, directory: Path, cache: Path, sites: Mapping[str, Sequence[str]], layer: str | None) -> None:
+    def __init__(self, directory: Path, cache: Path, layers: Mapping[str, str | None]) -> None:
         self._directory = directory
-        self.sites = sites
-        self.names = [fqdn for nodes in sites.values() for fqdn in nodes]
+        self.names = list(layers)
         configuration = Configuration()
         configuration.machines = [
-            HostRequest(name=_short(fqdn), roles=("node",), layer=layer) for fqdn in self.names
+            HostRequest(name=_short(fqdn), roles=("node",), layer=layer) for fqdn, layer in layers.items()
         ] + [HostRequest(name=ACCESS, roles=("access",))]
         self._nspawn = Nspawn(configuration, state_dir=directory, cache_dir=cache, runner=SubprocessRunner())
         self._resources = Resources(hosts=(), networks=())
@@ -135,10 +134,6 @@ class Nodes:
         """Run a shell command on a node as root, behind Grid'5000's back."""
         self._settle([fqdn])
         return self._on(_short(fqdn), command)
-
-    def fail(self, fqdn: str) -> None:
-        """A node loses its power."""
-        self._nspawn.kill_host(_short(fqdn))
 
     # Hardware
 

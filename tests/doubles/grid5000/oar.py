@@ -133,7 +133,7 @@ def advance(platform: Platform, job: Job) -> None:
     """Let a job begin or end if its time has come."""
     now = platform.clock()
     if job.state in ("waiting", "launching") and not job.path and _due(platform, job):
-        job.starts_at = min(job.starts_at or now, now)
+        job.starts_at = min(job.starts_at or now, now) - platform.head_start_s
         job.state, job.message = "running", f"R={len(job.nodes)},W={job.walltime_s // 3600}:0:0,N={job.name}"
         if not _theirs(platform, job):
             platform.hardware.granted(job.nodes, job.user)

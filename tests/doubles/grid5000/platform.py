@@ -92,7 +92,8 @@ class Platform:
     - ``users``: name -> password; ``projects``: names a job may give (empty: any);
     - ``path``: states a job goes through before it runs, one per look at it (``("waiting", "launching")``); one with
       ``"error"`` never runs; ``stuck`` jobs stay waiting without a date;
-    - ``hurry``: reservations begin at once instead of at their date;
+    - ``hurry``: reservations begin at once instead of at their date; ``head_start_s``: jobs began so long ago when
+      they begin, so that little of their walltime is left;
     - ``refusals``: words with which OAR refuses the next submissions, one each; ``max_walltime_s`` refuses longer jobs;
     - ``faults``: HTTP answers that are wrong;
     - ``kadeploy_ko``: node -> how many more times its deployment fails (-1: always); ``kadeploy_error``: so many
@@ -108,6 +109,7 @@ class Platform:
     path: tuple[str, ...] = ()
     stuck: bool = False
     hurry: bool = False
+    head_start_s: float = 0.0
     refusals: list[str] = field(default_factory=list)
     max_walltime_s: int = 7 * 24 * 3600
     faults: list[Fault] = field(default_factory=list)
