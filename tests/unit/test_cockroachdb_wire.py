@@ -185,10 +185,17 @@ def test_schema_changes_commit_what_precedes_them_from_25_1_on(
     assert rewriting.autocommit_before_ddl(version, setting) is commits
 
 
+def test_rules_are_about_statements_that_are_looked_at() -> None:
+    for rule in RULES:
+        verbs = re.match(r"\^(?:\(\?:)?([A-Z|]+)", rule.pattern)
+        assert verbs
+        assert set(verbs[1].lower().split("|")) <= rules.RULED
+
+
 def test_statements_are_split_outside_of_quotes() -> None:
     assert [statement.verb for statement in split("SELECT 1; COMMIT;")] == ["select", "commit"]
     assert len(split("INSERT INTO a VALUES ('x;y', E'it\\'s;', $$;$$, $b$;$b$, \"b;c\")")) == 1
-    assert split(" ; ") == []
+    assert split(" ; ") == ()
 
 
 def test_a_shape_is_the_same_for_all_executions() -> None:

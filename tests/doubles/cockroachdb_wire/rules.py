@@ -170,6 +170,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+RULED = frozenset({"alter", "create", "drop", "set"})
+"""The first words of the statements that rules are about."""
+
 SCHEMA_CHANGE_UNDER_READ_COMMITTED = Refusal(
     # https://github.com/cockroachdb/cockroach/issues/114778; the SQLSTATE is not said there.
     rule="schema-change-under-read-committed",
@@ -189,6 +192,8 @@ def unknown_variable(name: str) -> Refusal:
 
 def refusal(statement: Statement, version: Version, *, transaction: bool, ask: Ask) -> Refusal | None:
     """The error with which `version` answers `statement`, None when it would execute it."""
+    if statement.verb not in RULED:  # nearly all
+        return None
     for rule in RULES:
         found = rule.check(statement, version, transaction=transaction, ask=ask)
         if found:

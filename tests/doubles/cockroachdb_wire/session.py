@@ -192,7 +192,7 @@ class Session:
     def _learn_of_the_loss(self) -> None:
         """The backend ended while nothing was under way. A client notices with its next message: which is it?"""
         kind, body = self.client.read()
-        statements = split(body[:-1].decode()) if kind == b"Q" else []
+        statements = split(body[:-1].decode()) if kind == b"Q" else ()
         self._lost(bool(statements) and statements[0].verb in {"commit", "end"} and self._status == IN_TRANSACTION)
 
     def _lost(self, committing: bool) -> None:
@@ -220,7 +220,7 @@ class Session:
             sql = rewrite(statement, self._double.version, self._exists)
             self._forward(sql, changed=sql != statement.sql)
 
-    def _batch(self, statements: list[Statement]) -> None:
+    def _batch(self, statements: tuple[Statement, ...]) -> None:
         """Several statements (or none) in one message: judged one by one, executed together, no faults."""
         self._double.count("messages", "batches")
         self._double.log(self.number, sql="; ".join(statement.words for statement in statements), batch=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 _TOKENS = re.compile(
     r"""
@@ -43,12 +43,12 @@ class Statement:
         """The text without its literals: equal for all executions of one statement."""
         return _LISTS.sub("(?)", _LITERALS.sub("?", self.words))
 
-    @property
+    @cached_property
     def is_ping(self) -> bool:
         """The statement by which SQLAlchemy's pool looks whether a connection still works."""
         return self.words.rstrip(" ;").lower() == "select 1"
 
-    @property
+    @cached_property
     def reads_rows(self) -> bool:
         """Whether it is a SELECT of stored rows: a version or a catalog is read without a conflict."""
         words = self.words.lower()
@@ -56,7 +56,7 @@ class Statement:
             self.verb == "select" and " from " in words and not re.search(r"\b(pg_catalog|information_schema)\.", words)
         )
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The group it is counted in."""
         if self.verb in {"begin", "start"}:
@@ -68,15 +68,19 @@ class Statement:
         return "pings" if self.is_ping else "statements"
 
 
-def split(sql: str) -> list[Statement]:
-    """The statements of one query message; a semicolon within quotes, a body or a comment separates nothing."""
+@lru_cache(maxsize=1024)
+def split(sql: str) -> tuple[Statement, ...]:
+    """The statements of one query message; a semicolon within quotes, a body or a comment separates nothing.
+
+    Remembered: most messages are the same few again and again (BEGIN, ROLLBACK, pings, a token's user and roles).
+    """
     found, start = list[Statement](), 0
     for token in _TOKENS.finditer(sql):
         if token.lastgroup == "end":
             found.append(Statement(sql[start : token.start()].strip()))
             start = token.end()
     found.append(Statement(sql[start:].strip()))
-    return [statement for statement in found if statement.sql]
+    return tuple(statement for statement in found if statement.sql)
 
 
 def unquoted(name: str) -> str:
