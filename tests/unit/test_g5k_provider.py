@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import yaml
 from enoslib.infra.enos_g5k import provider as enoslib_provider
 
 from enos_crdb import config
+from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.config.g5k import TIMEZONE
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, PrerequisiteError, ProviderError
@@ -291,6 +293,12 @@ def test_kadeploy_installs_the_environment(world: World) -> None:
     assert "deploy" in world.platform.submissions()[0]["types"]
 
 
+def test_progress_of_kadeploy_is_told_without_the_keys(world: World) -> None:
+    world.acquire(**{"g5k.env_name": "debian12-min"})
+    assert any("Waiting for the end of deployment" in note for note in world.notes)
+    assert not any("ssh-ed25519" in note or "[G5k]" in note for note in world.notes)
+
+
 def test_nothing_is_installed_again_by_the_next_process(world: World) -> None:
     first = world.acquire(**{"g5k.env_name": "debian12-min"})
     assert world.acquire(**{"g5k.env_name": "debian12-min"}) == first
@@ -360,6 +368,25 @@ def test_after_a_second_attempt_every_node_asks_for_its_address(world: World) ->
     world.acquire(**{"g5k.env_name": "debian12-min", "g5k.networks": {"database": "kavlan"}})
     asked = [addresses for task, addresses in world.commands if task == "Ask for an address in the VLAN"]
     assert [len(addresses) for addresses in asked] == [4]
+
+
+@pytest.mark.parametrize(("client", "status"), [("dhclient", 0), ("dhcpcd", 0), ("udhcpc", 0), (None, 1)], ids=str)
+def test_a_node_asks_for_its_address_with_what_it_has(tmp_path: Path, client: str | None, status: int) -> None:
+    asked = tmp_path / "asked"
+    programs = {"ip": f'case "$*" in *address*) cat {tmp_path}/address 2>/dev/null;; esac'}
+    if client:
+        programs[client] = f"echo {client} $* >> {asked}; echo inet 10.0.0.1 > {tmp_path}/address"
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    for tool in ("grep", "cat"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    command = ["/bin/sh", "-c", reservation.ask_for_address("eth1")]
+    runner = SubprocessRunner()
+    assert runner.run(command, env={"PATH": str(tmp_path)}, check=False).returncode == status
+    assert runner.run(command, env={"PATH": str(tmp_path)}, check=False).returncode == status
+    if client:
+        assert len(asked.read_text().splitlines()) == 1, "asked again, though there is an address"
 
 
 def test_a_global_vlan_spans_the_sites(world: World) -> None:

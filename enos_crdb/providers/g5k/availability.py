@@ -68,7 +68,7 @@ def look(api: Any, section: G5k, asked: Sequence[Batch]) -> Findings:
         cluster = clusters[demand.cluster]
         statuses[demand] = cluster.status.list().nodes
         findings.problems += _too_few(demand, statuses[demand])
-        if section.networks.database != "prod":
+        if section.networks.database != "prod" and statuses[demand]:
             findings.problems += _too_few_cards(cluster, demand, statuses[demand])
     if not findings.problems:
         findings.facts += _free(statuses, section.walltime_s)

@@ -98,6 +98,7 @@ class Reservation(G5k):  # type: ignore[misc]  # EnOSlib has no types
         wait_until_running(jobs, self._notify)
         if self.provider_conf.oargrid_jobids:
             self._check_types(jobs)
+        self._notify(f"{sum(len(job.assigned_nodes) for job in jobs)} nodes are ours; asking the API what they are")
 
     def _check_types(self, jobs: Sequence[Any]) -> None:
         """A job made by hand is of the right kind, or `ConfigurationError`."""
