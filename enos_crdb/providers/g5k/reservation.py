@@ -24,6 +24,10 @@ SSH_TRIES, SSH_PAUSE_S = 12, 10
 """How often nodes are tried before they count as dead: two minutes at least, five at most. EnOSlib tries for 50."""
 
 
+SHOWN = 5
+"""Of more nodes than that, the others are counted."""
+
+
 class OneSite(G5kBase):  # type: ignore[misc]  # EnOSlib has no types
     """The part of a reservation that is at one site."""
 
@@ -130,7 +134,8 @@ class Reservation(G5k):  # type: ignore[misc]  # EnOSlib has no types
             silent = [host for host in silent if host.address not in answering]
             if not silent:
                 return
-            self._notify(f"no ssh yet on {', '.join(host.address for host in silent)}")
+            others = f" and {len(silent) - SHOWN} more" if len(silent) > SHOWN else ""
+            self._notify(f"no ssh yet on {', '.join(host.address for host in silent[:SHOWN])}{others}")
             if turn + 1 < SSH_TRIES:
                 sleep(SSH_PAUSE_S)
         raise ProviderError(
