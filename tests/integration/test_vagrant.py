@@ -96,7 +96,7 @@ def test_a_deployment_goes_on_after_ctrl_c_and_after_a_machine_that_failed(
     vagrant.order("slow", "4")
     ended = engine.interrupt(("deploy", "--env", str(file)), at="database-1: Creating image", by=signal.SIGINT)
     assert ended.status == 130, ended.output
-    assert "exited after cleanup" in (engine.directory / "logs" / "vagrant.log").read_text()
+    assert (vagrant.directory / "cleaned-up").exists()
 
     vagrant.order("slow", None)
     vagrant.order(

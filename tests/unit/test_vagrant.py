@@ -337,6 +337,7 @@ def test_an_interrupted_engine_lets_vagrant_clean_up_first(bed: Bed) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert "KeyboardInterrupt" in said
+    assert (bed.vagrant.directory / "cleaned-up").exists()
     assert orphans(bed) == []
     bed.vagrant.order("slow", None)
     assert len(bed.hosts().acquire({}).hosts) == 3
@@ -349,6 +350,7 @@ def test_a_killed_engine_takes_vagrant_with_it(bed: Bed) -> None:
     started = time.monotonic()
     bed.hosts().release()  # waits for the orphan, then does its work
     assert time.monotonic() - started < 10
+    assert (bed.vagrant.directory / "cleaned-up").exists()
     assert orphans(bed) == []
     assert not (bed.directory / "vagrant").exists()
 
@@ -518,6 +520,11 @@ def test_virtualbox_that_is_not_there(bed: Bed, monkeypatch: pytest.MonkeyPatch)
             "Vagrant cannot forward the specified ports on this VM, since they\nwould collide with another application",
             "port",
         ),
+        (
+            "Call to virDomainCreateWithFlags failed: internal error: qemu unexpectedly closed the monitor: "
+            "qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69",
+            "lv.driver",
+        ),
         ("Timed out while waiting for the machine to boot. This means that", "boot_timeout"),
         (
             "An action 'up' was attempted on the machine 'x',\nbut another process is already executing an action",
@@ -534,7 +541,8 @@ def test_an_error_has_a_remedy(said: str, remedy: str) -> None:
 
 def test_an_unknown_error_is_shown_as_it_is() -> None:
     assert explanations.explain("something odd happened") == ""
-    assert explanations.tail("one\n\n  two  \n") == "  one\n    two"
+    ruby = "/usr/share/vagrant-2.3.4/lib/vagrant/action/warden.rb:48:in `call'"
+    assert explanations.tail(f"one\n\n  two  \n{ruby}\n") == "  one\n    two"
 
 
 # Configuration

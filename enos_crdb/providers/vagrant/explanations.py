@@ -34,7 +34,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "firmware's setup, or stop what uses it (KVM beside VirtualBox).",
     ),
     (
-        r"Cannot access KVM|kvm kernel module|[Cc]ould not access KVM|KVM is not available|domain type kvm|/dev/kvm",
+        r"[Cc]ould not access KVM|Cannot access KVM|KVM is not available|domain type kvm|/dev/kvm|failed to set MSR"
+        r"|kvm_\w+: Assertion",
         "KVM cannot be used. Load kvm_intel or kvm_amd, or do without it, slowly: "
         "vagrant.config_extra: 'config.vm.provider(:libvirt) { |lv| lv.driver = \"qemu\" }'.",
     ),
@@ -115,11 +116,15 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
 def explain(text: str) -> str:
     """What the error in `text` (all that vagrant said) usually means; empty when it is not a known one."""
     # Errors come last; before them, progress may well name networks, pools and ports. Lines are wrapped anywhere.
-    end = " ".join(" ".join(text.strip().splitlines()[-40:]).split())
+    end = " ".join(" ".join(_said(text)[-40:]).split())
     return next((meaning for pattern, meaning in _MEANINGS if re.search(pattern, end)), "")
 
 
 def tail(text: str) -> str:
     """The last lines of `text` that say something, indented."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:])
+    return "\n".join(f"  {line}" for line in _said(text)[-SHOWN_LINES:])
+
+
+def _said(text: str) -> list[str]:
+    """The lines of `text` without those of Ruby's stack, which vagrant shows for what it did not foresee."""
+    return [line.rstrip() for line in text.splitlines() if line.strip() and not re.search(r"\.rb:\d+:in `", line)]

@@ -22,7 +22,7 @@ class FakeVagrant:
 
     Orders are files: ``pretend`` (there are no containers, only words), ``fail`` (the name of a machine that does not
     come up, and what vagrant says of it), ``slow`` (seconds that a machine takes), ``no-plugin``, ``layers`` (JSON: the
-    layer that a machine's container boots from, which saves installing).
+    layer that a machine's container boots from, which saves installing). It leaves ``cleaned-up`` after Ctrl-C.
     """
 
     directory: Path

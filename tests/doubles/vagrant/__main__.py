@@ -49,7 +49,8 @@ def up(words: Sequence[str]) -> int:
         say(machine, f" -- Memory:            {machine.memory_mb}M")
         wait(float(order("slow") or 0))
         if interruptions:
-            print("==> vagrant: Vagrant exited after cleanup due to external interrupt.", file=sys.stderr, flush=True)
+            (ORDERS / "cleaned-up").touch()
+            put("==> vagrant: Vagrant exited after cleanup due to external interrupt.")
             return 1
         hosts.boot(machine)
         if (refusal := failure(machine)) is not None:
@@ -69,7 +70,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     if interruptions:
         os._exit(1)  # the second time, Vagrant does not clean up
     interruptions.append(number)
-    print("==> vagrant: Waiting for cleanup before exiting...", flush=True)
+    put("==> vagrant: Waiting for cleanup before exiting...")
 
 
 def wait(seconds: float) -> None:
@@ -79,7 +80,15 @@ def wait(seconds: float) -> None:
 
 
 def say(machine: Machine, text: str) -> None:
-    print(f"==> {machine.name}: {text}", flush=True)
+    put(f"==> {machine.name}: {text}")
+
+
+def put(text: str) -> None:
+    """Print, also when nobody listens any more, as Vagrant does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def provision(words: Sequence[str]) -> int:
