@@ -170,6 +170,15 @@ def test_a_fresh_process_finds_the_same_nodes_and_submits_nothing(world: World) 
     first = world.acquire()
     assert world.acquire() == first
     assert len(world.platform.submissions()) == 1
+    granted = [task for task, _ in world.commands if task.startswith("Granting root")]
+    assert len(granted) == 1, "the same keys were added again"
+
+
+def test_root_is_asked_for_again_where_it_was_lost(world: World) -> None:
+    world.acquire()
+    world.silent = {"paradoxe-3.rennes.grid5000.fr"}
+    world.acquire()
+    assert len([task for task, _ in world.commands if task.startswith("Granting root")]) == 2
 
 
 def test_interrupted_while_waiting_it_goes_on_with_the_same_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
