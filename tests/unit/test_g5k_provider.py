@@ -24,7 +24,7 @@ from enos_crdb.config.g5k import TIMEZONE
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, PrerequisiteError, ProviderError
 from enos_crdb.model import Resources
 from enos_crdb.providers import Request, provide
-from enos_crdb.providers.g5k import Grid5000, credentials, reservation
+from enos_crdb.providers.g5k import Grid5000, availability, credentials, reservation
 from enos_crdb.testing import RecordingRunner
 from tests.doubles.grid5000 import Account, Fault, Platform, Server, patience
 
@@ -655,6 +655,25 @@ def test_check_tells_what_is_free_and_when(world: World) -> None:
     assert free == "paradoxe at rennes: 2 of 62 nodes are free for the next 2 h, 4 are asked for"
     assert re.fullmatch(
         r"all of them are free 20\S+ \d\d:\d\d \(in (1 h 00|59|60|1 h 01) min\), unless somebody is faster", slot
+    )
+
+
+@pytest.mark.parametrize("begun", [{}, {"started_at": 0}], ids=["no start", "start 0"])
+def test_a_slot_is_found_between_what_is_scheduled(begun: dict[str, int]) -> None:
+    """Two nodes; one is taken from 10 to 20, the other from 0 to 12 and from 40 on; besteffort jobs give way."""
+    taken = {"started_at": 0, "scheduled_at": 0, "walltime": 1}
+    first = {"hard": "alive", "reservations": [taken, {**begun, "scheduled_at": 1010, "walltime": 10}]}
+    jobs = [{"started_at": 1000, "walltime": 12}, {**begun, "scheduled_at": 1040, "walltime": 10}]
+    besteffort = {"started_at": 900, "walltime": 1000, "queue": "besteffort"}
+    second = {"hard": "standby", "reservations": [*jobs, besteffort]}
+    nodes = availability.with_starts({"a-1": first, "a-2": second, "a-3": {"hard": "dead", "reservations": []}})
+    statuses = {availability.Demand(site="s", cluster="a", count=2, servers=()): nodes}
+    assert availability.next_slot(statuses, 20, 1000.0) == 1020
+    assert availability.next_slot(statuses, 30, 1000.0) == 1050
+    single = {availability.Demand(site="s", cluster="a", count=1, servers=()): nodes}
+    assert availability.next_slot(single, 10, 1000.0) == 1000
+    assert (
+        availability.next_slot({availability.Demand(site="s", cluster="a", count=3, servers=()): nodes}, 1, 0.0) is None
     )
 
 

@@ -66,7 +66,7 @@ def look(api: Any, section: G5k, asked: Sequence[Batch]) -> Findings:
             findings.problems.append(_unknown(f"cluster of {demand.site}", demand.cluster, clusters))
             continue
         cluster = clusters[demand.cluster]
-        statuses[demand] = cluster.status.list().nodes
+        statuses[demand] = with_starts(cluster.status.list().nodes)
         findings.problems += _too_few(demand, statuses[demand])
         if section.networks.database != "prod" and statuses[demand]:
             findings.problems += _too_few_cards(cluster, demand, statuses[demand])
@@ -79,13 +79,14 @@ def _jobs(api: Any, section: G5k, asked: Sequence[Batch]) -> Findings:
     findings = Findings()
     for site, number in section.reuse.items():
         job = api.sites[site].jobs[str(number)]
-        findings.facts.append(f"{label(job)} is {job.state}, with {len(job.assigned_nodes)} nodes")
+        nodes = getattr(job, "assigned_nodes", None) or []  # a job that waits has none
+        findings.facts.append(f"{label(job)} is {job.state}, with {len(nodes)} nodes")
         wanted = sum(len(batch.names) for batch in asked if batch.site == site)
         if job.state != "running":
             findings.problems.append(f"g5k.reuse: {label(job)} does not run (state '{job.state}'); name one that does.")
-        elif len(job.assigned_nodes) < wanted:
+        elif len(nodes) < wanted:
             findings.problems.append(
-                f"g5k.reuse: {label(job)} has {len(job.assigned_nodes)} nodes, and the file asks for {wanted} there."
+                f"g5k.reuse: {label(job)} has {len(nodes)} nodes, and the file asks for {wanted} there."
             )
     return findings
 
@@ -94,6 +95,20 @@ def _unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"g5k: '{name}' is not a {what}.{hint} There are {', '.join(sorted(known))}."
+
+
+def with_starts(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, where `started_at` is not 0 in what is only scheduled: EnOSlib would take it for a moment in 1970."""
+    return {
+        name: {
+            **status,
+            "reservations": [
+                {key: value for key, value in reservation.items() if key != "started_at" or value}
+                for reservation in status.get("reservations", [])
+            ],
+        }
+        for name, status in nodes.items()
+    }
 
 
 def working(nodes: Mapping[str, Any]) -> dict[str, Any]:
