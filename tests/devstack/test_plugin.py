@@ -301,7 +301,15 @@ def test_clean_removes_what_devstack_forgets(devstack: DevStackRecorder) -> None
     recorded = devstack.run("clean")
     assert recorded.like("call disable_apache_site keystone-api")
     assert not (devstack.root / "apache/keystone-api.conf").exists()
-    assert not (devstack.root / "systemd/devstack@keystone.service.d/enos_crdb.conf").exists()
+    assert not (devstack.root / "systemd/devstack@keystone.service.d").exists()
+
+
+def test_clean_keeps_drop_ins_of_others(devstack: DevStackRecorder) -> None:
+    devstack.run()
+    other = devstack.root / "systemd/devstack@keystone.service.d/other.conf"
+    other.touch()
+    assert devstack.run("clean").status == 0
+    assert other.exists()
 
 
 def test_settings_touch_nothing(devstack: DevStackRecorder) -> None:
