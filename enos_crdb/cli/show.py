@@ -13,12 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from enos_crdb import inventory, keystone
-from enos_crdb.config import Configuration, g5k
+from enos_crdb.config import Configuration, g5k, vagrant
 from enos_crdb.errors import PrerequisiteError
 from enos_crdb.model import Lease
 from enos_crdb.phases.context import LEASE_SHORT_S
 from enos_crdb.providers import plan_hosts
 from enos_crdb.store import Deployment
+
+UNSAID = {"nspawn": ("no limit", "no limit"), "vagrant": (str(vagrant.CPUS), f"{vagrant.MEMORY_MB} MB")}
+"""Provider -> cores and memory of a host whose file says nothing; elsewhere a host is what it is."""
 
 
 def plan(console: Console, configuration: Configuration) -> None:
@@ -30,8 +33,9 @@ def plan(console: Console, configuration: Configuration) -> None:
         table.add_column(heading)
     for host in plan_hosts(configuration):
         group = host.group
-        memory = f"{group.memory_mb} MB" if group.memory_mb else "no limit"
-        cpus = f"{group.cpus:g}" if group.cpus else "no limit"
+        cpus, memory = UNSAID.get(configuration.provider, ("its own", "its own"))
+        cpus = f"{group.cpus:g}" if group.cpus else cpus
+        memory = f"{group.memory_mb} MB" if group.memory_mb else memory
         table.add_row(host.name, ", ".join(group.roles), host.site, cpus, memory)
     console.print(table)
     for label, text in inventory.describe(configuration):

@@ -45,6 +45,19 @@ def test_dry_run_prints_the_plan_and_touches_nothing(store: Path, capsys: pytest
     assert not store.exists()
 
 
+def test_dry_run_prints_what_a_virtual_machine_gets_that_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vagrant.yaml"
+    file.write_text(
+        "name: x\nprovider: vagrant\nmachines: [{roles: [database, keystone, rally]}]\ndatabase: {backend: postgresql}\n"
+    )
+    assert call("deploy", "--env", str(file), "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "2048 MB" in shown
+    assert "no limit" not in shown
+
+
 def test_a_wrong_file_ends_with_status_2_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "wrong.yaml"
     file.write_text("name: x\nprovder: nspawn\n")
