@@ -50,7 +50,8 @@ def test_dry_run_prints_what_a_virtual_machine_gets_that_says_nothing(
 ) -> None:
     file = tmp_path / "vagrant.yaml"
     file.write_text(
-        "name: x\nprovider: vagrant\nmachines: [{roles: [database, keystone, rally]}]\ndatabase: {backend: postgresql}\n"
+        "name: x\nprovider: vagrant\nmachines: [{roles: [database, keystone, rally]}]\n"
+        "database: {backend: postgresql}\n"
     )
     assert call("deploy", "--env", str(file), "--dry-run") == 0
     shown = capsys.readouterr().out
