@@ -138,7 +138,6 @@ class EnoslibAnsible:
 
         logging.getLogger("enoslib").setLevel(logging.CRITICAL)  # it logs whole payloads of failed tasks
         enoslib.set_config(ansible_stdout="noop", ansible_forks=forks(hosts))
-        heed_ssh_configuration()
         callback_loader.add_directory(str(CALLBACKS))
         try:
             enoslib.run_ansible(
@@ -149,17 +148,6 @@ class EnoslibAnsible:
             )
         except AnsibleError as error:  # before any task: the playbook itself is wrong
             raise DeploymentError(f"{playbook} cannot be run by Ansible: {error.message}") from error
-
-
-def heed_ssh_configuration() -> None:
-    """Have EnOSlib's ssh to a gateway read ``$ENOS_CRDB_SSH_CONFIG``: what Ansible is told does not reach that ssh."""
-    from enoslib import enos_inventory, utils
-
-    if options := shlex.join(ssh.configured()):
-        plain = utils.generate_ssh_option_gateway
-        enos_inventory.generate_ssh_option_gateway = lambda gateways: plain(gateways).replace(
-            "ssh -W", f"ssh {options} -W"
-        )
 
 
 def forks(hosts: Sequence[Host]) -> int:

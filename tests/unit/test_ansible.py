@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from enos_crdb import ansible, events, shipped
-from enos_crdb.ansible import EnoslibAnsible, PlaybookResult, Record, TaskFailure, forks, heed_ssh_configuration
+from enos_crdb.ansible import EnoslibAnsible, PlaybookResult, Record, TaskFailure, forks
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import DeploymentError
 from enos_crdb.masking import masked_text
@@ -271,18 +271,3 @@ def test_over_a_gateway_not_all_hosts_are_connected_at_once() -> None:
     near = [Host(name=f"host-{n}", roles=(), address=f"10.0.0.{n}", addresses={}) for n in range(46)]
     far = [replace(host, variables={"gateway": "access.example.org"}) for host in near]
     assert (forks(near[:1]), forks(near), forks(far)) == (5, 46, 10)
-
-
-def test_the_ssh_to_a_gateway_reads_the_configuration_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    from enoslib import Host as Target
-    from enoslib import Roles, enos_inventory
-
-    monkeypatch.setattr(enos_inventory, "generate_ssh_option_gateway", enos_inventory.generate_ssh_option_gateway)
-    monkeypatch.setenv("ENOS_CRDB_SSH_CONFIG", "/somewhere/config")
-    heed_ssh_configuration()
-    far = Target("node", extra={"gateway": "access.example.org", "gateway_user": "jdoe"})
-    near = Target("near")
-    inventory = enos_inventory.EnosInventory(roles=Roles(all=[far, near]))
-    options = {host.name: host.vars["ansible_ssh_common_args"] for host in inventory.hosts.values()}
-    assert 'ProxyCommand="ssh -F /somewhere/config -W %h:%p' in options["node"]
-    assert "ProxyCommand" not in options["near"]

@@ -12,7 +12,7 @@ from typing import Any
 import enoslib
 
 from enos_crdb import ssh
-from enos_crdb.ansible import GATEWAY_SESSIONS, heed_ssh_configuration
+from enos_crdb.ansible import GATEWAY_SESSIONS
 from enos_crdb.config.g5k import Batch, batches, cost, job_name
 from enos_crdb.errors import CommandError, EnosCrdbError, PrerequisiteError, ProviderError
 from enos_crdb.model import Host, Lease, Network, Resources, System
@@ -139,7 +139,6 @@ class Grid5000:
             ansible_forks=GATEWAY_SESSIONS if jumps else max(5, len(plan_hosts(self._request.configuration))),
             g5k_auto_jump=jumps,
         )
-        heed_ssh_configuration()
         with heard(self._request.notify, (str(api.password or ""),)), explained(doing):
             yield
 
