@@ -104,6 +104,7 @@ def test_emptying_drops_tables_and_types_and_keeps_the_database(
 ) -> None:
     for statement in (
         "CREATE TYPE kind AS ENUM ('a')",
+        "CREATE TYPE other AS ENUM ('b')",
         'CREATE TABLE "user" (id int PRIMARY KEY, kind kind)',
         'CREATE TABLE project (id int PRIMARY KEY, owner int REFERENCES "user")',
         'ALTER TABLE "user" ADD COLUMN home int REFERENCES project',
@@ -111,7 +112,7 @@ def test_emptying_drops_tables_and_types_and_keeps_the_database(
         server.sql(statement, database=database)
     assert run(tmp_path, server.url(database), "empty") == (0, "")
     assert tables(server, database) == []
-    assert server.sql("SELECT typname FROM pg_type WHERE typname = 'kind'", database=database) == []
+    assert server.sql("SELECT typname FROM pg_type WHERE typname IN ('kind', 'other')", database=database) == []
     assert run(tmp_path, server.url(database), "empty") == (0, ""), "an empty one can be emptied"
 
 

@@ -9,7 +9,7 @@ import argparse
 import configparser
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 
@@ -17,6 +17,11 @@ INTERFACES = 3
 """Endpoints that `keystone-manage bootstrap` makes for a region: public, internal and admin."""
 POSTGRESQL_REFUSED = "password authentication failed"
 MARIADB_REFUSED = 1045
+ENUMERATIONS = """
+    SELECT typname FROM pg_catalog.pg_type JOIN pg_catalog.pg_namespace ON pg_namespace.oid = typnamespace
+    WHERE typtype = 'e' AND nspname = 'public' AND typname NOT LIKE 'crdb_internal%'
+"""
+"""Types that Keystone's migrations make; CockroachDB's own is that of the regions of a database."""
 
 
 def main() -> None:
@@ -75,18 +80,20 @@ def _registered(engine: sa.Engine, region: str) -> str:
 
 
 def empty(engine: sa.Engine) -> None:
-    """Drop all tables, and the types that PostgreSQL made for them; the database, its account and rights stay."""
-    inspector = sa.inspect(engine)
-    quoted = [engine.dialect.identifier_preparer.quote(name) for name in inspector.get_table_names()]
-    with engine.begin() as connection:
+    """Drop all tables, and the types that were made for them; the database, its account and rights stay."""
+    tables = sa.inspect(engine).get_table_names()
+    # CockroachDB refuses some schema changes in a transaction with others.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "mysql":
             connection.execute(sa.text("SET FOREIGN_KEY_CHECKS = 0"))
-        if quoted:
-            connection.execute(sa.text(f"DROP TABLE {', '.join(quoted)} CASCADE"))
-        if engine.dialect.name == "postgresql":
-            for enum in inspector.get_enums():
-                name = engine.dialect.identifier_preparer.quote(enum["name"])
-                connection.execute(sa.text(f"DROP TYPE {name}"))
+        if tables:
+            connection.execute(sa.text(f"DROP TABLE {_quoted(engine, tables)} CASCADE"))
+        if engine.dialect.name != "mysql" and (types := connection.execute(sa.text(ENUMERATIONS)).scalars().all()):
+            connection.execute(sa.text(f"DROP TYPE {_quoted(engine, types)}"))
+
+
+def _quoted(engine: sa.Engine, names: Iterable[str]) -> str:
+    return ", ".join(engine.dialect.identifier_preparer.quote(name) for name in names)
 
 
 if __name__ == "__main__":
