@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from enoslib.errors import InvalidReservationCritical
 from enoslib.infra.enos_g5k import provider as enoslib_provider
 
 from enos_crdb import config
@@ -25,8 +26,9 @@ from enos_crdb.errors import ConfigurationError, EnosCrdbError, PrerequisiteErro
 from enos_crdb.model import Resources
 from enos_crdb.providers import Request, provide
 from enos_crdb.providers.g5k import Grid5000, availability, credentials, reservation
+from enos_crdb.providers.g5k.errors import explain
 from enos_crdb.testing import RecordingRunner
-from tests.doubles.grid5000 import Account, Fault, Platform, Server, patience
+from tests.doubles.grid5000 import Account, Fault, Platform, Server, messages, patience
 
 FILE = """
 name: study
@@ -540,14 +542,30 @@ def test_check_looks_at_the_job_to_use(world: World) -> None:
 @pytest.mark.parametrize(
     ("said", "kind", "remedy"),
     [
-        (
-            "# Reservation not valid --> KO (This reservation could run at 2026-12-24 03:10:00)",
-            ProviderError,
-            "24 03:10",
-        ),
-        ("# Reservation not valid --> KO (This reservation cannot run)", ProviderError, "another date"),
-        ("# Reservation not valid --> KO (Reservation too old)", ConfigurationError, "g5k.reservation has passed"),
-        ("There are not enough resources for your request", ProviderError, "machines.N.count"),
+        (messages.COULD_RUN.format("2026-12-24 03:10:00"), ProviderError, "24 03:10"),
+        (messages.CANNOT_RUN, ProviderError, "another date"),
+        (messages.TOO_OLD, ConfigurationError, "g5k.reservation has passed"),
+        (messages.NOT_ENOUGH, ProviderError, "machines.N.count"),
+    ],
+)
+def test_a_refusal_of_oar_comes_through_as_a_sentence(
+    world: World, said: str, kind: type[EnosCrdbError], remedy: str
+) -> None:
+    world.platform.refusals.append(said)
+    refused(world.refusal(), kind, remedy)
+
+
+def refused(error: EnosCrdbError, kind: type[EnosCrdbError], remedy: str) -> None:
+    assert type(error) is kind
+    assert remedy in str(error)
+    assert "{" not in str(error)
+    assert "[ADMISSION" not in str(error)
+    assert str(error).startswith("Grid'5000 refused the reservation of 4 nodes: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
         ('Bad resource request (ERROR:  column "foo" does not exist)', ConfigurationError, "g5k.reservable_disks"),
         (
             "[ADMISSION RULE] Error: Walltime too big for this job, it is limited to 2 hours",
@@ -567,16 +585,9 @@ def test_check_looks_at_the_job_to_use(world: World) -> None:
         ("[ADMISSION RULE] Error: something never heard of", ProviderError, "something never heard of"),
     ],
 )
-def test_every_refusal_of_oar_is_a_sentence_with_a_remedy(
-    world: World, said: str, kind: type[EnosCrdbError], remedy: str
-) -> None:
-    world.platform.refusals.append(said)
-    error = world.refusal()
-    assert type(error) is kind
-    assert remedy in str(error)
-    assert "{" not in str(error)
-    assert "[ADMISSION" not in str(error)
-    assert str(error).startswith("Grid'5000 refused the reservation of 4 nodes: ")
+def test_every_refusal_of_oar_has_a_remedy(said: str, kind: type[EnosCrdbError], remedy: str) -> None:
+    text = messages.from_oar(f"[ADMISSION RULE] Set default walltime to 7200.\n{said}", url="http://oar/jobs.json")
+    refused(explain(InvalidReservationCritical(f"400: {text}"), "the reservation of 4 nodes"), kind, remedy)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def refused(text: str, doing: str) -> EnosCrdbError:
     said = words(text)
     first = f"Grid'5000 refused {doing}: {said}"
     for refusal in REFUSALS:
-        if match := re.search(refusal.words, text):
+        if match := re.search(refusal.words, said):
             kind = ConfigurationError if refusal.file else ProviderError
             return kind(f"{first}.\n{refusal.meaning.format(**match.groupdict())}")
     return ProviderError(f"{first}.\nThese are OAR's words; `oarsub` on the site's frontend would say the same.")
