@@ -29,6 +29,7 @@ from grid5000.exceptions import (
     Grid5000CreateError,
     Grid5000Error,
     Grid5000HttpError,
+    Grid5000ParsingError,
 )
 
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, ProviderError
@@ -44,6 +45,10 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except (Grid5000Error, requests.RequestException, EnosError, DeployError) as error:
         raise explain(error, doing) from error
+    except TypeError as error:
+        if "'Response' object" not in str(error):  # what python-grid5000 trips over when the answer is no JSON
+            raise
+        raise _not_json(doing) from error
     except ValueError as error:
         if "enough NIC" not in str(error):
             raise
@@ -87,6 +92,8 @@ def _http(error: Any, doing: str) -> EnosCrdbError:
     code = error.response_code
     if isinstance(error, Grid5000CreateError) and code != 503 and (known := oar.undeployed(_text(error))):
         return known
+    if isinstance(error, Grid5000ParsingError):
+        return _not_json(doing)
     said = f"{doing[0].upper()}{doing[1:]} failed: the API answered {code} ({oar.words(_text(error))})."
     if code == 403:
         return ProviderError(
@@ -101,6 +108,13 @@ def _http(error: Any, doing: str) -> EnosCrdbError:
     if code is not None and code >= 500:
         return ProviderError(f"{said}\nThe fault is on Grid'5000's side; try again later. {STATUS}")
     return ProviderError(f"{said}\nCheck the section `g5k` of the file. {STATUS}")
+
+
+def _not_json(doing: str) -> EnosCrdbError:
+    return ProviderError(
+        f"{doing[0].upper()}{doing[1:]} failed: what answered is not Grid'5000's API.\n"
+        "Usually a proxy or a page to log in stands between, or `uri` in ~/.python-grid5000.yaml is wrong."
+    )
 
 
 def _text(error: Any) -> str:
@@ -118,6 +132,8 @@ def _transport(error: requests.RequestException, doing: str) -> EnosCrdbError:
                 f"{begin} {where} shows a certificate that this machine does not trust.\n"
                 "Usually the package ca-certificates is missing or old, or a proxy stands between."
             )
+        case requests.exceptions.JSONDecodeError():
+            return _not_json(doing)
         case requests.exceptions.RetryError():
             return ProviderError(f"{begin} {where} answered with errors five times (5xx).\nTry again later. {STATUS}")
         case requests.exceptions.Timeout():
