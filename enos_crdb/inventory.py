@@ -76,9 +76,11 @@ def host_variables(
 
 def _common(configuration: Configuration) -> dict[str, Any]:
     backend = BACKENDS[configuration.database.backend]
+    installer = INSTALLERS[configuration.openstack.installer]
     return {
         "database_role": backend.ansible_role,
-        "keystone_role": INSTALLERS[configuration.openstack.installer].ansible_role,
+        "keystone_role": installer.ansible_role,
+        **installer.removal(configuration.openstack),
         "database_exports": backend.exports,
         "database_proxied": software.proxied(configuration),
     }

@@ -86,7 +86,7 @@ def keystone_crdb_digest() -> str:
 def files_digest(directory: Path) -> str:
     """A digest of the names and contents of all files below `directory`."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+    for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         digest.update(f"{path.relative_to(directory)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 

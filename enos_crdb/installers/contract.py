@@ -50,5 +50,8 @@ class Installer(Protocol):
     def variables(self, openstack: OpenStack, host: Host, *, backend: str) -> dict[str, Any]:
         """Variables of every other playbook, beside those that say how Keystone is configured."""
 
+    def removal(self, openstack: OpenStack) -> dict[str, Any]:
+        """Variables of the Ansible role that decide how much ``remove`` takes away, equal for all hosts."""
+
     def commands(self) -> Mapping[str, tuple[str, ...]]:
         """Thing -> command that prints its version on the host."""

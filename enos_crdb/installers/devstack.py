@@ -76,12 +76,14 @@ class DevStackInstaller:
             "devstack_rally": asked.rally,
             "devstack_settings": dict(asked.settings),
             "devstack_timeout_s": asked.timeout_s,
-            "devstack_clean": asked.clean,
         }
+
+    def removal(self, openstack: OpenStack) -> dict[str, Any]:
+        return {"devstack_clean": openstack.devstack.clean}
 
     def commands(self) -> Mapping[str, tuple[str, ...]]:
         def commit(name: str) -> tuple[str, ...]:
             # As its owner: git refuses a repository of somebody else.
             return ("runuser", "--user=stack", "--", "git", "-C", f"{HOME}/{name}", "log", "-1", "--format=%H %cI")
 
-        return {name: commit(name) for name in ("devstack", "keystone", "requirements")}
+        return {f"{name}_commit": commit(name) for name in ("devstack", "keystone", "requirements")}

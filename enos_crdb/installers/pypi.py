@@ -38,5 +38,8 @@ class PyPIInstaller:
     def variables(self, openstack: OpenStack, host: Host, *, backend: str) -> dict[str, Any]:
         return {"keystone_listen_address": host.addresses["control"], "keystone_port": PORT}
 
+    def removal(self, openstack: OpenStack) -> dict[str, Any]:
+        return {}
+
     def commands(self) -> Mapping[str, tuple[str, ...]]:
         return {}

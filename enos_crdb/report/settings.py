@@ -32,6 +32,7 @@ def settings(manifest: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str
         "database hosts": labels["database_hosts"],
         "Keystone hosts": labels["keystone_hosts"],
         "sites": len(stand),
+        "installer": labels["installer"],
         "release": labels["release"],
         "Keystone": labels["keystone_version"],
         "cache": labels["cache"],

@@ -202,10 +202,16 @@ class TestLayers:
         assert list(inventory.lock_files(configuration())) == ["rally"]
 
 
+def test_how_much_goes_is_known_to_the_playbook_that_removes() -> None:
+    """It gets no variables of single hosts."""
+    assert inventory.variables(configuration(clean=True))["devstack_clean"] is True
+    assert inventory.variables(configuration())["devstack_clean"] is False
+
+
 def test_versions_of_the_clones_are_read_back() -> None:
     asked = configuration()
     collected = inventory.collected(asked, RESOURCES.host("ks-2"))
-    assert {"devstack", "keystone"} <= collected["collect_commands"].keys()
+    assert {"devstack_commit", "keystone_commit"} <= collected["collect_commands"].keys()
     assert collected["collect_virtualenvs"] == {"keystone": "/opt/stack/data/venv"}
     assert "/opt/stack/logs/stack.sh.log" in collected["collect_files"]
 
