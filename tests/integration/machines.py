@@ -34,7 +34,7 @@ class Machines:
         )
         self.on(
             name,
-            f"id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}; "
+            f"set -e; id {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash {user}; "
             f"install -d -m 700 -o {user} ~{user}/.ssh; "
             f"install -m 600 -o {user} ~/.ssh/authorized_keys ~{user}/.ssh/; {rule}",
         )

@@ -97,9 +97,9 @@ def test_a_deployment_on_machines_that_are_there(engine: Engine, file: Path, mac
 
 def test_a_user_who_may_use_sudo_and_a_network_for_the_database(engine: Engine, file: Path, machines: Machines) -> None:
     for name in ("one", "two"):
-        machines.add_user(name, "operator", sudo=True)
+        machines.add_user(name, "researcher", sudo=True)
     cidr = machines.provider.acquire().networks[1].cidr
-    own = change(file, static={"user": "operator"}, networks={"database": {"cidr": cidr}})
+    own = change(file, static={"user": "researcher"}, networks={"database": {"cidr": cidr}})
     engine.run("deploy", "--env", str(own))
     hosts = {host["name"]: host for host in engine.state["resources"]["hosts"]}
     assert hosts["database-1"]["addresses"] == machines.hosts["one"].addresses
