@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from enos_crdb import shipped
 from tests.devstack.recorder import RECORDER
 
 GIT_BASE = os.environ.get("ENOS_CRDB_GIT_BASE", "")
@@ -40,6 +41,16 @@ def functions(*paths: Path) -> set[str]:
     return {name for path in paths for name in defined.findall(path.read_text(encoding="utf-8"))}
 
 
+def sources() -> list[Path]:
+    """The shell files of the plugin."""
+    directory = shipped.directory("devstack_plugin") / "devstack"
+    return [
+        directory / "settings",
+        directory / "plugin.sh",
+        *(path for path in directory.rglob("lib/**/*") if path.is_file()),
+    ]
+
+
 def steps(script: str) -> list[str]:
     """Patterns of what the double does in `script`, in its order."""
     body = re.search(
@@ -60,6 +71,18 @@ def test_every_function_that_the_plugin_calls_is_there(devstack: Path) -> None:
     assert used - known == set()
 
 
+def test_every_variable_that_the_plugin_reads_is_there(devstack: Path) -> None:
+    plugin = "\n".join(path.read_text(encoding="utf-8") for path in sources())
+    read = {name for name in re.findall(r"\$\{?([A-Z][A-Z_0-9]+)", plugin) if not name.startswith("ENOS_CRDB_")}
+    files = [devstack / name for name in ("stackrc", "stack.sh", "functions", "functions-common")]
+    files += [path for path in devstack.glob("lib/*") if path.is_file()]
+    real = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    assigned = set(re.findall(r"^\s*(?:export )?([A-Z][A-Z_0-9]+)=", real, re.MULTILINE))
+    asked = set(re.findall(r"^\s*read_password ([A-Z_]+)", real, re.MULTILINE))
+    assert read >= {"KEYSTONE_BIN_DIR", "REQUIREMENTS_DIR"}
+    assert read - assigned - asked - {"LINENO", "BASH_SOURCE"} == set()
+
+
 def test_the_replaced_steps_are_functions_of_lib_keystone(devstack: Path) -> None:
     assert set(REPLACED) <= functions(devstack / "lib/keystone")
 
@@ -78,7 +101,7 @@ def test_the_order_is_that_of_the_real_script(devstack: Path, script: str) -> No
 
 def test_a_database_type_has_the_functions_of_a_stock_one(devstack: Path) -> None:
     stock = {name.removesuffix("_postgresql") for name in functions(devstack / "lib/databases/postgresql")}
-    ours = RECORDER.parents[2] / "devstack_plugin/devstack/lib/databases/enos_postgresql"
+    ours = shipped.directory("devstack_plugin") / "devstack/lib/databases/enos_postgresql"
     assert {name.removesuffix("_enos_postgresql") for name in functions(ours)} >= {
         name for name in stock if re.search(r"_database(_|$)|^database_", name)
     }
