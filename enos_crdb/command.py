@@ -100,7 +100,6 @@ def follow(
     on_line: Callable[[str], None],
     input: str | None = None,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
     patience_s: float = 120.0,
 ) -> Completed:
     """Run `args` to their end, giving `on_line` each line of both streams as it comes; ``stdout`` has them all.
@@ -111,8 +110,9 @@ def follow(
     """
     started = time.monotonic()
     lines = []
-    with _session(args, env=env, cwd=cwd) as process:
-        assert process.stdin is not None and process.stdout is not None
+    with _session(args, env=env) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             try:
                 process.stdin.write(input or "")
@@ -130,7 +130,7 @@ def follow(
     return Completed(args=tuple(args), returncode=process.returncode, stdout="".join(lines), stderr="", seconds=seconds)
 
 
-def _session(args: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | None) -> subprocess.Popen[str]:
+def _session(args: Sequence[str], *, env: Mapping[str, str] | None) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             list(args),
@@ -140,7 +140,6 @@ def _session(args: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path | 
             text=True,
             errors="replace",
             env={**os.environ, **env} if env else None,
-            cwd=cwd,
             start_new_session=True,
         )
     except FileNotFoundError as error:

@@ -118,9 +118,7 @@ class VagrantHosts:
         """Whether nothing is to be done; told by one vagrant, as EnOSlib's way takes two and another per machine."""
         if self._before() != asked or not (self._directory / "hosts.json").exists():
             return False
-        said = self._request.runner.run(
-            ["vagrant", "status", "--machine-readable"], env=self._environment, cwd=self._directory, check=False
-        )
+        said = self._request.runner.run(["vagrant", "status", "--machine-readable"], env=self._environment, check=False)
         rows = [line.split(",") for line in said.stdout.splitlines()]
         states = {row[1]: row[3] for row in rows if len(row) > 3 and row[2] == "state"}
         return all(states.get(machine["name"]) == "running" for machine in asked["machines"])
@@ -192,13 +190,7 @@ class VagrantHosts:
                 if (text := progress(line)) is not None:
                     self._request.notify(text)
 
-            return command.follow(
-                [*guard, *args],
-                on_line=hear,
-                input=input,
-                env=self._environment,
-                cwd=None if input else self._directory,
-            )
+            return command.follow([*guard, *args], on_line=hear, input=input, env=self._environment)
 
     def _failure(self, what: str, ended: Completed) -> str:
         if ended.returncode == _BUSY:
@@ -213,7 +205,7 @@ class VagrantHosts:
 
     @property
     def _environment(self) -> dict[str, str]:
-        """What a user's own settings for other Vagrantfiles must not change."""
+        """Where the Vagrantfile is, and what a user's settings for others must not change."""
         return {
             "VAGRANT_CWD": str(self._directory),
             "VAGRANT_VAGRANTFILE": "Vagrantfile",
