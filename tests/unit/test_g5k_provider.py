@@ -760,6 +760,15 @@ def test_without_a_credentials_file_it_says_how_to_make_one(world: World) -> Non
         world.provider().prepare()
 
 
+def test_a_frontend_needs_no_credentials_file_and_no_jump(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = experiment(**{"g5k.jump": "auto"}).g5k
+    assert credentials.jumps(section)
+    world.account.credentials.unlink()
+    monkeypatch.setattr("socket.getfqdn", lambda: "fnantes.nantes.grid5000.fr")
+    assert credentials.faults(section) == []
+    assert not credentials.jumps(section)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
