@@ -42,7 +42,7 @@ def plan(console: Console, configuration: Configuration) -> None:
         console.print(f"{label + ':':10} {escape(text)}", soft_wrap=True)
     if configuration.provider == "g5k":
         console.print(f"cost:      {g5k.cost(configuration.g5k, configuration.machines)}", soft_wrap=True)
-    console.print("steps:     " + ", ".join(step.name for step in STEPS))
+    console.print("steps:     " + ", ".join(step.name for step in STEPS), soft_wrap=True)
 
 
 def problems(console: Console, found: Sequence[str]) -> None:
