@@ -34,7 +34,10 @@ BOX = "ENOS_CRDB_VAGRANT_BOX"
 
 @pytest.fixture
 def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeVagrant:
-    """A stand-in whose machines are containers. They have the software where an earlier deployment left a layer."""
+    """A stand-in whose machines are containers. They have the software where an earlier deployment left a layer.
+
+    Ask for it before the engine, which needs it to destroy what a test left.
+    """
     fake = FakeVagrant(tmp_path / "fake")
     fake.install()
     for name, value in fake.environment.items():
@@ -62,7 +65,7 @@ def write(path: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def test_a_deployment_on_machines_of_vagrant(engine: Engine, file: Path, vagrant: FakeVagrant) -> None:
+def test_a_deployment_on_machines_of_vagrant(vagrant: FakeVagrant, engine: Engine, file: Path) -> None:
     engine.run("deploy", "--env", str(file))
     hosts = {host["name"]: host for host in engine.state["resources"]["hosts"]}
     assert {host["addresses"]["control"].rsplit(".", 1)[1] for host in hosts.values()} == {"245", "244"}
@@ -91,7 +94,7 @@ def test_a_deployment_on_machines_of_vagrant(engine: Engine, file: Path, vagrant
 
 
 def test_a_deployment_goes_on_after_ctrl_c_and_after_a_machine_that_failed(
-    engine: Engine, file: Path, vagrant: FakeVagrant
+    vagrant: FakeVagrant, engine: Engine, file: Path
 ) -> None:
     vagrant.order("slow", "4")
     ended = engine.interrupt(("deploy", "--env", str(file)), at="database-1: Creating image", by=signal.SIGINT)

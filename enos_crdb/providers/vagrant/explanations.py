@@ -127,4 +127,4 @@ def tail(text: str) -> str:
 
 def _said(text: str) -> list[str]:
     """The lines of `text` without those of Ruby's stack, which vagrant shows for what it did not foresee."""
-    return [line.rstrip() for line in text.splitlines() if line.strip() and not re.search(r"\.rb:\d+:in `", line)]
+    return [line.rstrip() for line in text.splitlines() if line.strip() and not re.search(r":\d+:in `", line)]

@@ -77,9 +77,9 @@ class VagrantHosts:
         return self._resources(asked)
 
     def _asked(self) -> dict[str, Any]:
-        """The request to EnOSlib; its subnets are chosen once."""
+        """The request to EnOSlib; its subnets are those of the machines that exist."""
         configuration, section = self._request.configuration, self._section
-        before = self._before()
+        before = self._before() if self._machines_exist() else None
         return {
             "backend": section.backend,
             "box": section.box,
@@ -113,6 +113,9 @@ class VagrantHosts:
     def _before(self) -> dict[str, Any] | None:
         file = self._directory / "request.json"
         return dict(read_json(file)) if file.exists() else None
+
+    def _machines_exist(self) -> bool:
+        return any((self._directory / ".vagrant" / "machines").glob("*/*/id"))
 
     def _all_run(self, asked: Mapping[str, Any]) -> bool:
         """Whether nothing is to be done; told by one vagrant, as EnOSlib's way takes two and another per machine."""

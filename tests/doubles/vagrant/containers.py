@@ -45,9 +45,7 @@ class Containers(Pretended):
             self._nspawn.prepare()
             fleet.up(deployment, sources=self._nspawn._sources())
         if not self.runs(machine):
-            self._do(
-                machine, "useradd -m -s /bin/bash vagrant; mv /root/.ssh /home/vagrant/.ssh", *machine.provisioners
-            )
+            self._do(machine, _AS_IN_A_BOX, *machine.provisioners)
         super().boot(machine)
 
     def kill(self, machine: Machine) -> None:
