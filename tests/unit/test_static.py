@@ -215,6 +215,10 @@ class TestComplaints:
         runner = FakeMachines(told=TOLD.replace("python 3.11", "python none"))
         assert "has no /usr/bin/python3" in hosts_of(check(*TWO), tmp_path, runner, []).problems()[0]
 
+    def test_a_machine_without_systemd(self, tmp_path: Path) -> None:
+        runner = FakeMachines(told=TOLD + "lacks systemd\n")
+        assert "systemd does not run there" in hosts_of(check(*TWO), tmp_path, runner, []).problems()[0]
+
     def test_an_address_that_the_machine_does_not_have(self, tmp_path: Path) -> None:
         configuration = check({"address": "10.0.0.11", "addresses": {"database": "10.9.9.9"}}, TWO[1])
         with pytest.raises(ProviderError, match=r"it does not have 10\.9\.9\.9"):

@@ -28,6 +28,7 @@ echo "connected $from"
 """  # sudo hides the variable from the script, not from root
 
 _HELD = """\
+[ -d /run/systemd/system ] || echo "lacks systemd"
 for path in /var/lib/postgresql/*/main /var/lib/mysql/mysql /var/lib/cockroach /etc/keystone; do
   [ ! -e "$path" ] || echo "holds $path"
 done
@@ -147,12 +148,18 @@ def _run(runner: Runner, host: Host, script: str) -> Completed:
 def _read(host: Host, done: Completed) -> Seen:
     if done.returncode != 0:
         raise ProviderError(f"{_called(host)}: {_reason(host, done)}")
-    words = [line.split() for line in done.stdout.splitlines() if line.startswith("connected ")]
+    lines = done.stdout.splitlines()
+    if "lacks systemd" in lines:
+        raise ProviderError(
+            f"{_called(host)}: systemd does not run there (is it a container of Docker?), so no service can be "
+            "started. Choose a machine that was booted."
+        )
+    words = [line.split() for line in lines if line.startswith("connected ")]
     return Seen(
         survey=survey.read(_called(host), done.stdout),
         connected=_address(words[0][3]) if words and len(words[0]) == 5 else None,
         claim=_claim(done.stdout),
-        holds=tuple(line.removeprefix("holds ") for line in done.stdout.splitlines() if line.startswith("holds ")),
+        holds=tuple(line.removeprefix("holds ") for line in lines if line.startswith("holds ")),
     )
 
 
