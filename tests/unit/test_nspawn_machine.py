@@ -124,8 +124,9 @@ class TestPrerequisites:
         assert lacking_capabilities("Name:\tx\nCapEff:\t00000000a80425fb\n") == ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
         assert lacking_capabilities("CapEff:\t000001ffffffffff\n") == []
 
-    def test_installation_as_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_installation_as_root(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         answers = iter([[self.PACKAGE], []])
+        monkeypatch.setattr(prerequisites, "RUN", tmp_path)
         monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite, emulator: next(answers))
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from enos_crdb.command import Runner
 from enos_crdb.errors import CommandError, PrerequisiteError
+from enos_crdb.providers.nspawn.network import RUN, locked
 from enos_crdb.providers.nspawn.suite import is_ubuntu, parse_os_release
 
 ALTERNATIVES = (
@@ -181,7 +182,9 @@ def install(runner: Runner, *, suite: str, notify: Callable[[str], None], emulat
         raise PrerequisiteError(message(lacks, root=root))
     notify(f"installing Debian packages this machine lacks for local hosts: {', '.join(packages)}")
     try:
-        _apt_install(runner, packages)
+        # apt itself would refuse the second of two processes.
+        with locked(RUN / "packages.lock", waiting=lambda: notify("waiting for another run, which installs packages")):
+            _apt_install(runner, packages)
     except CommandError as error:
         raise PrerequisiteError(f"{message(lacks, root=root)}\nTrying that failed: {error}") from error
     remaining = missing(runner, suite=suite, emulator=emulator)

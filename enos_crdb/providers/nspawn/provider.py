@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from enos_crdb.providers.nspawn import emulation, image, layers, network, prereq
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
 from enos_crdb.providers.nspawn.fleet import Fleet
 from enos_crdb.providers.nspawn.layers import Cache
+from enos_crdb.providers.nspawn.network import locked
 from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan, refuse_difference
 from enos_crdb.providers.nspawn.prerequisites import Lack
 from enos_crdb.providers.nspawn.suite import Source, choose_suite, own_sources, parse_os_release, suite_sources
@@ -111,15 +112,28 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         `keys` maps a layer's key to the roles of its builder. Nothing is kept of a block that raises, but what
         was downloaded.
         """
-        wanted = {key: roles for key, roles in keys.items() if not self.layer_exists(key)}
-        if not wanted:
+        if all(map(self.layer_exists, keys)):
             yield {}
             return
         self.prepare()
+        trees = self._layer_workshop()
+        with ExitStack() as held:
+            # In one order everywhere, so that no two processes wait for each other.
+            for key in sorted(keys):
+                held.enter_context(self._building_alone(key))
+            wanted = {key: roles for key, roles in keys.items() if not self.layer_exists(key)}
+            yield held.enter_context(self._builders(wanted, trees)) if wanted else {}
+
+    def _building_alone(self, key: str) -> AbstractContextManager[None]:
+        """Of two processes that want the same layer, the second waits and finds it."""
+        waiting = f"waiting for another run, which installs the layer {key}"
+        return locked(self._cache.directory / "layers" / f".{key}.lock", waiting=lambda: self._notify(waiting))
+
+    @contextmanager
+    def _builders(self, wanted: Mapping[str, tuple[str, ...]], trees: Path) -> Iterator[dict[str, model.Host]]:
         fleet = self._fleet_in(self._state_dir / "builders")
         fleet.down()
         requests = [HostRequest(name=f"builder-{n}", roles=roles) for n, roles in enumerate(wanted.values(), 1)]
-        trees = self._layer_workshop()
         deployment = fleet.plan(requests, suite=self.suite, cidrs={}, trees=trees)
         try:
             fleet.up(deployment, sources=self._sources(), volatile=True)
