@@ -7,9 +7,12 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 import venv
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Container, Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -25,6 +28,10 @@ SHELL = ("devstack_plugin/devstack/settings", "devstack_plugin/devstack/plugin.s
 """Shell programs; the files they source are checked with them."""
 
 
+ENDS = (0, 1, 5)
+"""How pytest ends when it was neither interrupted nor misused: all passed, some failed, none selected."""
+
+
 @task(
     name="test",
     help={"k": "only tests whose name matches (pytest -k)", "unit": "only the tests that need no hosts (seconds)"},
@@ -32,7 +39,29 @@ SHELL = ("devstack_plugin/devstack/settings", "devstack_plugin/devstack/plugin.s
 def run_tests(context: Context, k: str = "", unit: bool = False) -> None:
     """Run the tests: unit tests, then real deployments on local hosts (root, minutes)."""
     select = f" -k {shlex.quote(k)}" if k else ""
-    _run(context, f"{PYTHON} -m pytest{' tests/unit' if unit else ''}{select}")
+    if unit:
+        _run(context, f"{PYTHON} -m pytest tests/unit{select}")
+        return
+    # Most tests wait most of the time, so a few go side by side; those that measure time come afterwards, alone.
+    workers = min(4, (os.cpu_count() or 1) + 1)
+    beside = f"--numprocesses={workers} --dist=loadfile --no-loadscope-reorder"
+    with tempfile.TemporaryDirectory() as reports:
+        for part, options in (("beside", f"-m 'not alone' {beside}"), ("alone", "-m alone")):
+            command = f"{PYTHON} -m pytest {options}{select} --junitxml={shlex.quote(reports)}/{part}.xml"
+            _run(context, command, allowed=ENDS)
+        _sum_up(Path(reports))
+
+
+def _sum_up(reports: Path) -> None:
+    """One line for all parts of a test run; ends with status 1 when a test failed, 5 when none was there."""
+    counts: Counter[str] = Counter()
+    for path in reports.glob("*.xml"):
+        for suite in ElementTree.parse(path).iter("testsuite"):
+            counts.update({name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")})
+    failed = counts["failures"] + counts["errors"]
+    print(f"{counts['tests'] - failed - counts['skipped']} passed, {failed} failed, {counts['skipped']} skipped")
+    if failed or not counts["tests"]:
+        sys.exit(1 if failed else 5)
 
 
 @task
@@ -114,10 +143,15 @@ def bench_report(context: Context) -> None:
     _run(context, f"{PYTHON} benchmarks/report.py")
 
 
-def _run(context: Context, command: str, environment: Mapping[str, str] | None = None) -> None:
-    """Run `command` at the root of the project, on this terminal; its status becomes ours."""
+def _run(
+    context: Context, command: str, environment: Mapping[str, str] | None = None, *, allowed: Container[int] = (0,)
+) -> None:
+    """Run `command` at the root of the project, on this terminal; a status that is not allowed becomes ours."""
     with context.cd(str(ROOT)):
-        context.run(command, echo=True, env=dict(environment or {}), pty=sys.stdout.isatty(), in_stream=False)
+        terminal = sys.stdout.isatty()
+        done = context.run(command, echo=True, env=dict(environment or {}), pty=terminal, in_stream=False, warn=True)
+    if done is None or done.exited not in allowed:
+        sys.exit(done.exited if done is not None else 1)
 
 
 def _write(path: Path, text: str) -> None:

@@ -29,7 +29,7 @@ from enos_crdb.providers.nspawn.prerequisites import missing, netem_refusal
 from enos_crdb.store import Store
 from tests.integration.engine import Engine, mark_of, traces
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.alone]
 
 RUNNER = SubprocessRunner()
 FILE = """\

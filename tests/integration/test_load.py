@@ -12,7 +12,7 @@ import pytest
 from enos_crdb import stats
 from tests.integration.engine import Engine
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.alone]
 
 SCENARIO = "keystone/authenticate-user-and-validate-token"
 FILE = "configs/local.yaml"

@@ -13,7 +13,7 @@ import pytest
 from enos_crdb.campaign import Campaign
 from tests.integration.engine import ROOT, Engine
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.alone]
 
 NOTEBOOK = ROOT / "docs" / "tutorial" / "distance.ipynb"
 

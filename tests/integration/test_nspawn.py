@@ -392,18 +392,18 @@ def test_on_a_machine_with_systemd_that_drops_forwarded_packets(make: Make, tmp_
     if prepared != "done":
         pytest.skip("the host cannot install packages from here")
     assert on(provider, "outer", "which nft || true") == ""
-    inner = f"cd {package} && {sys.executable} {script}/inner.py"
+    inner = f"cd {package} && PYTHONPATH={package} {sys.executable} {script}/inner.py"
     on(provider, "outer", "iptables -P FORWARD DROP")
     before = _footprint(provider)
 
-    output = on(provider, "outer", f"PYTHONPATH={package} {inner} up 2>&1")
+    output = on(provider, "outer", f"{inner} up 2>&1")
     assert "kept in memory" in output
     assert "RUNNING True False" in output
     assert "Err:" not in output
     shown = on(provider, "outer", "systemctl show 'ec*-a.scope' --property=MemoryMax,CPUQuotaPerSecUSec,Delegate")
     assert set(shown.split()) == {"MemoryMax=268435456", "CPUQuotaPerSecUSec=1s", "Delegate=yes"}
 
-    on(provider, "outer", f"PYTHONPATH={package} {inner} down 2>&1")
+    on(provider, "outer", f"{inner} down 2>&1")
     assert _footprint(provider) == before
 
 

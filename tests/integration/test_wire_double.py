@@ -1,13 +1,15 @@
 """A real Keystone on the wire double of CockroachDB, and on PostgreSQL where that has what is tested.
 
-One PostgreSQL server; the databases of most tests are copies of one that was filled once. What takes long is a job:
-two are under way at any time, because the threads of one Keystone share one core, and tests look at what came of them.
+One PostgreSQL server; the databases of most tests are copies of one that was filled once. What takes long is a job,
+and tests look at what came of them. The threads of one Keystone share one core, so two jobs are under way at any time,
+or one where other tests run beside these.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -110,7 +112,7 @@ Job = Callable[[Place], Any]
 def jobs(request: pytest.FixtureRequest, place: Place) -> Iterator[Mapping[str, Future[Any]]]:
     """Those that the selected tests look at, under way."""
     wanted = dict.fromkeys(filter(None, map(job_of, request.session.items)))
-    pool = ThreadPoolExecutor(2)
+    pool = ThreadPoolExecutor(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
     yield {name: pool.submit(JOBS[name], place) for name in wanted}
     pool.shutdown(cancel_futures=True)
 
