@@ -37,7 +37,7 @@ def experiment(directory: Path, *, backend: str = "postgresql", **more: Any) -> 
         "name": "devstack",
         "provider": "nspawn",
         "machines": machines,
-        "networks": {"control": {"cidr": CONTROL}},
+        "networks": {"control": {"cidr": more.pop("control", CONTROL)}},
         "database": {"backend": backend},
         "openstack": {"installer": "devstack", "release": release, "devstack": more, "keystone": keystone},
     }
@@ -133,7 +133,7 @@ def test_a_branch_that_is_not_there_is_named(engine: Engine, tmp_path: Path, git
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
 def test_with_the_real_devstack(engine: Engine, tmp_path: Path, backend: str) -> None:
     """Two hosts share one Keystone database; a Rally scenario goes through it."""
-    file = experiment(tmp_path, backend=backend, git_base=GIT_BASE)
+    file = experiment(tmp_path, backend=backend, control="auto", git_base=GIT_BASE)
     engine.run("deploy", "--env", file, timeout_s=1800)
     for log in (engine.directory / "logs").glob("*.log"):
         log.unlink()
