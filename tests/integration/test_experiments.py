@@ -29,7 +29,7 @@ def chosen(name: str) -> Any:
 
 @pytest.mark.parametrize("name", [chosen(name) for name in shipped_experiments()])
 def test_the_short_variant_of_an_experiment_runs(engine: Engine, name: str) -> None:
-    engine.run("campaign", name, "--short", timeout_s=600)
+    engine.run("campaign", name, "--short", timeout_s=1200)
     (directory,) = (engine.results / "campaigns").iterdir()
     done = Campaign(directory)
     assert done.finished
