@@ -149,6 +149,12 @@ class TestSameKeystone:
         ours, theirs = self.both(template)
         assert ours == theirs
 
+    def test_what_devstack_sets_otherwise_is_said(self) -> None:
+        """Keystone's defaults, that lib/keystone and lib/stackrc of some branch replace; it would answer differently."""
+        text = self.both("keystone.conf.j2")[1]
+        for line in ("enforce_new_defaults = True", "enforce_scope = True", "response_validation = warn"):
+            assert line in text.splitlines()
+
     def test_uwsgi_differs_only_in_who_listens(self) -> None:
         ours, theirs = (text.splitlines() for text in self.both("uwsgi.ini.j2"))
         assert set(theirs) <= set(ours)
