@@ -150,7 +150,7 @@ class TestSameKeystone:
         assert ours == theirs
 
     def test_what_devstack_sets_otherwise_is_said(self) -> None:
-        """Keystone's defaults, that lib/keystone and lib/stackrc of some branch replace; it would answer differently."""
+        """Keystone's own defaults, which DevStack replaces on some branches: Keystone would answer differently."""
         text = self.both("keystone.conf.j2")[1]
         for line in ("enforce_new_defaults = True", "enforce_scope = True", "response_validation = warn"):
             assert line in text.splitlines()
