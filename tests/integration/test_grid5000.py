@@ -7,6 +7,7 @@ Tests of what happens before there are nodes have none.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -68,7 +69,17 @@ class Grid:
     def user(self, results: Path, *, outside: bool = False, patient: bool = False) -> User:
         """``outside``: the nodes' names mean nothing to this machine; only the access host's does."""
         file = self.nodes.ssh_config(self.directory / f"ssh_config{'-outside' * outside}", outside=outside)
-        return User(results, self.account, file, patient)
+        return User(results, self.account, file, patient, self._own_ssh() if outside else {})
+
+    def _own_ssh(self) -> dict[str, str]:
+        """The ssh to the access host that EnOSlib starts inside another reads ``~/.ssh/config`` of the user who runs
+        the tests: this one reads the configuration of the test, without touching that file."""
+        program = self.directory / "bin/ssh"
+        if not program.exists():
+            program.parent.mkdir()
+            program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F "$ENOS_CRDB_SSH_CONFIG" "$@"\n')
+            program.chmod(0o755)
+        return {"PATH": f"{program.parent}:{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="module")
