@@ -113,7 +113,9 @@ def test_with_a_fake_devstack(engine: Engine, tmp_path: Path, git_base: str) -> 
     engine.run("destroy", "--hosts", "keep")
     assert calls(engine, first)[-1] == "unstack"
     secret = engine.secrets["keystone_admin_password"]
-    engine.on(first, f"! grep -rlsF -e '{secret}' /opt/stack/devstack /opt/stack/enos_crdb-files /etc/keystone")
+    engine.on(
+        first, f"test -z \"$(grep -rlsF -e '{secret}' /opt/stack/devstack /opt/stack/enos_crdb-files /etc/keystone)\""
+    )
     engine.run("deploy", "--env", experiment(tmp_path, git_base=git_base, clean=True))
     assert calls(engine, first)[-1] == "run OFFLINE=True"
     engine.run("destroy", "--hosts", "keep")
