@@ -27,7 +27,7 @@ configuration:
   machines: [{roles: [database, keystone]}, {roles: [rally]}]
   database: {backend: postgresql}
   openstack: {keystone: {password_hash_rounds: 4}}
-  bench: {scenarios: [keystone/create-and-list-tenants], concurrency: 2}
+  bench: {scenarios: [keystone/create-and-list-tenants], concurrency: 2, http_timeout_s: 15}
 factors:
   backend: {path: database.backend, levels: [postgresql, mariadb]}
   times: {path: bench.times, levels: [15, 16]}
