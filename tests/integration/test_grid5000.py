@@ -56,6 +56,10 @@ class User(Engine):
         account = self.account.environment(ssh_config=self.ssh_config, patient=self.patient)
         return {**super().environment, "ENOS_CRDB_CACHE": str(cache_directory()), **account, **self.variables}
 
+    def on(self, host: str, command: str, *, status: int = 0) -> str:
+        """Through enos_crdb itself: the way to the nodes is in this user's environment, not in the tests' own."""
+        return self.run("ssh", host, "sh", "-c", command, status=status, timeout_s=180).output
+
 
 @dataclass(frozen=True)
 class Grid:
