@@ -8,6 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def directory(name: str) -> Path:
-    """The directory ``playbooks``, ``configs``, ``experiments``, ``keystone_crdb`` or ``devstack_plugin`` of this installation."""
+    """A directory of this installation: ``playbooks``, ``configs``, ``experiments``, ``keystone_crdb`` or
+    ``devstack_plugin``."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name

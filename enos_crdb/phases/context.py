@@ -76,8 +76,8 @@ class Context:
         if left_s <= 0:
             raise StateError(
                 f"the reservation of {self.deployment.directory.name} is over since {-left_s / 60:.0f} minutes: its "
-                "hosts are gone.\nRuns and logs are here. `enos_crdb destroy`, then `enos_crdb deploy --env FILE` reserves "
-                "hosts again; a longer `walltime` keeps them longer."
+                "hosts are gone.\nRuns and logs are here. `enos_crdb destroy`, then `enos_crdb deploy --env FILE` "
+                "reserves hosts again; a longer `walltime` keeps them longer."
             )
         if left_s < LEASE_SHORT_S:
             events.warn(f"the reservation of the hosts ends in {left_s / 60:.0f} minutes")

@@ -21,7 +21,8 @@ def facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     places = sorted({host["site"] for host in hosts})
     return {
         "database": f"{label['backend']} {label['backend_version']}".strip() + f" on {_names(hosts, 'database')}",
-        "Keystone": f"{label['keystone_version']} (release {label['release']} by {label['installer']}) on {_names(hosts, 'keystone')}: "
+        "Keystone": f"{label['keystone_version']} (release {label['release']} by {label['installer']}) "
+        f"on {_names(hosts, 'keystone')}: "
         f"{label['workers']} workers x {label['threads']} threads, {cache}, "
         f"{label['password_hash_rounds']} hash rounds, {label['token_provider']} tokens, "
         f"keystone_crdb {label['keystone_crdb']}",

@@ -102,7 +102,8 @@ def test_the_table_fits_a_terminal_and_says_what_was_measured(tmp_path: Path) ->
     said = " ".join(text.split())
     assert "postgresql 15.20 on database-1" in said
     assert (
-        "29.0.0 (release 2026.1 by pypi) on database-1: 3 workers x 1 threads, no cache, 4 hash rounds, fernet tokens" in said
+        "29.0.0 (release 2026.1 by pypi) on database-1: 3 workers x 1 threads, no cache, 4 hash rounds, fernet tokens"
+        in said
     )
     assert "light: 20 iterations, 2 at once, per Rally; rally-openstack 4.1.0 on rally-1" in said
     assert "2 (nspawn), Debian GNU/Linux 12 (bookworm); sites: nantes, rennes" in said
