@@ -32,12 +32,15 @@ def experiment(directory: Path, *, backend: str = "postgresql", **more: Any) -> 
     """An experiment file: Keystone on two hosts, one of them with the database and Rally, too."""
     keystone = more.pop("keystone", {})
     release = more.pop("release", "2026.1")
+    control = more.pop("control", CONTROL)
     machines = more.pop("machines", [{"roles": ["database", "keystone", "rally"]}, {"roles": ["keystone"]}])
     content = {
         "name": "devstack",
         "provider": "nspawn",
+        # The fake is served at the gateway of these hosts and while the test runs: no layer is made of it.
+        "nspawn": {"layers": control != CONTROL},
         "machines": machines,
-        "networks": {"control": {"cidr": more.pop("control", CONTROL)}},
+        "networks": {"control": {"cidr": control}},
         "database": {"backend": backend},
         "openstack": {"installer": "devstack", "release": release, "devstack": more, "keystone": keystone},
     }
