@@ -80,7 +80,7 @@ def test_with_a_fake_devstack(engine: Engine, tmp_path: Path, git_base: str) -> 
     started = time.monotonic()
     said = engine.run("deploy", "--env", file, status=5).output
     assert "stack.sh was ended after 10 s" in said
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 600, "nobody waited for the end of its sleep"
 
     # It succeeds: one host makes the schema, the other joins; milestones are seen while it runs.
     file = experiment(tmp_path, git_base=git_base)
