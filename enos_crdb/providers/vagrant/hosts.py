@@ -16,6 +16,7 @@ from enos_crdb.command import Completed
 from enos_crdb.config.vagrant import CPUS, MEMORY_MB
 from enos_crdb.errors import PrerequisiteError, ProviderError
 from enos_crdb.model import Host, Network, Resources, System
+from enos_crdb.providers import connections
 from enos_crdb.providers.contract import Request, plan_hosts
 from enos_crdb.providers.vagrant import explanations, prerequisites, subnets, vagrantfile
 from enos_crdb.store import read_json, write_json
@@ -40,7 +41,7 @@ class VagrantHosts:
 
     @property
     def control_path_dir(self) -> Path:
-        return Path.home() / ".ssh" / f"enos_crdb-{self._digest}"  # short: a socket's path has at most 107 characters
+        return connections.socket_directory(self._directory)
 
     @property
     def system(self) -> System | None:
@@ -171,9 +172,9 @@ class VagrantHosts:
             if ended.returncode != 0:
                 raise ProviderError(self._failure("vagrant could not destroy the machines", ended))
         self._claims.remove(self._digest)
-        for directory in (self._directory, self.control_path_dir):
-            if directory.exists():
-                shutil.rmtree(directory)
+        connections.close(self._request.runner, self.control_path_dir)
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
 
     # Vagrant
 
