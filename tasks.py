@@ -53,13 +53,18 @@ def run_tests(context: Context, k: str = "", unit: bool = False) -> None:
 
 
 def _sum_up(reports: Path) -> None:
-    """One line for all parts of a test run; ends with status 1 when a test failed, 5 when none was there."""
+    """pytest's closing line for all parts of a test run; status 1 when a test failed, 5 when none was there."""
     counts: Counter[str] = Counter()
+    seconds = 0.0
     for path in reports.glob("*.xml"):
         for suite in ElementTree.parse(path).iter("testsuite"):
             counts.update({name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")})
+            seconds += float(suite.get("time", 0))
     failed = counts["failures"] + counts["errors"]
-    print(f"{counts['tests'] - failed - counts['skipped']} passed, {failed} failed, {counts['skipped']} skipped")
+    passed = counts["tests"] - failed - counts["skipped"]
+    told = {"failed": failed, "passed": passed, "skipped": counts["skipped"]}
+    line = ", ".join(f"{count} {what}" for what, count in told.items() if count) or "no tests ran"
+    print(f" {line} in {seconds:.2f}s ".center(80, "="))
     if failed or not counts["tests"]:
         sys.exit(1 if failed else 5)
 
