@@ -102,6 +102,7 @@ def test_an_interactive_command_that_does_not_exist_is_a_command_error() -> None
         command.replace_process(["no-such-program"])
 
 
+@pytest.mark.alone
 def test_a_detached_process_writes_its_log_and_is_not_waited_for(tmp_path: Path) -> None:
     log = tmp_path / "log"
     started = time.monotonic()

@@ -205,12 +205,14 @@ def filled(program: ModuleType, *, slots: int, takes_s: float, gaps_s: list[floa
     return sorted(done)
 
 
+@pytest.mark.alone
 def test_an_open_loop_does_not_wait_for_answers(program: ModuleType) -> None:
     done = filled(program, slots=10, takes_s=0.3, gaps_s=[number * 0.05 for number in range(8)])
     assert len(done) == 8
     assert all(0 <= started - intended < 0.045 for intended, started in done)
 
 
+@pytest.mark.alone
 def test_with_all_slots_taken_starts_are_late_and_nothing_is_left_out(program: ModuleType) -> None:
     done = filled(program, slots=2, takes_s=0.1, gaps_s=[number * 0.01 for number in range(8)])
     late = [started - intended for intended, started in done]
