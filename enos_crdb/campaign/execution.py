@@ -122,16 +122,12 @@ class Execution:
     def _lease_short(self, item: Item) -> str:
         """Why the hosts that are up are not ours long enough for an item; empty when they are, or are not for it."""
         living, lease = self.record.living, self.hosts.lease
-        if living is None or lease is None or living.place != self._living_place(item):
+        if living is None or lease is None or living.place != self.record.plan.place(item):
             return ""
         left_s, needed_s = lease.remaining_s(time.time()), self._needed_s(item)
         if left_s >= needed_s:
             return ""
         return f"the hosts are reserved for another {max(left_s, 0):.0f} s, and a run needs about {needed_s:.0f} s"
-
-    def _living_place(self, item: Item) -> tuple[int, str]:
-        """Where a deployment must be for an item to use it."""
-        return item.deployment_repetition, self.record.plan.of(item).key
 
     def _needed_s(self, item: Item) -> float:
         living = self.record.living

@@ -70,7 +70,7 @@ class Hosts:
         Raises `ProviderError`, `PrerequisiteError`, `DeploymentError`, `NetworkError`.
         """
         living = self._record.living
-        if living and living.place != (item.deployment_repetition, combination.key):
+        if living and living.place != self._record.plan.place(item):
             self.discard()
             living = None
         started = time.monotonic()

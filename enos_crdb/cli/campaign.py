@@ -121,10 +121,9 @@ def _combinations(planned: Any) -> Table:
 def _order(console: Console, planned: Any) -> None:
     place = None
     for item in planned.items[:SHOWN]:
-        combination = planned.of(item)
-        if place != (item.deployment_repetition, combination.key):
-            place = (item.deployment_repetition, combination.key)
-            console.print(f"  deployment {item.deployment_repetition} of {combination.key}:")
+        if place != planned.place(item):
+            place = planned.place(item)
+            console.print(f"  deployment {item.deployment_repetition} of {planned.of(item).key}:")
         console.print(f"    {item.number:4} {escape(item.combination)}  block {item.block}", soft_wrap=True)
     if len(planned.items) > SHOWN:
         console.print(f"    ... and {len(planned.items) - SHOWN} more")

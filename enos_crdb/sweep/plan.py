@@ -25,10 +25,14 @@ class Plan:
         """The combination that an item runs."""
         return next(found for found in self.combinations if found.name == item.combination)
 
+    def place(self, item: Item) -> tuple[int, str]:
+        """(deployment repetition, key) of the deployment that an item runs on."""
+        return item.deployment_repetition, self.of(item).key
+
     @property
     def deployments(self) -> tuple[tuple[int, str], ...]:
         """(deployment repetition, key) of every deployment that is made, in order."""
-        return tuple(dict.fromkeys((item.deployment_repetition, self.of(item).key) for item in self.items))
+        return tuple(dict.fromkeys(map(self.place, self.items)))
 
     def document(self) -> dict[str, Any]:
         """The experiment as plain values, as it is stored and as it can be read again."""
