@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from enos_crdb import shipped
@@ -77,16 +78,17 @@ def layer_key(configuration: Configuration, roles: tuple[str, ...], locks: tuple
 def keystone_crdb_digest() -> str:
     """A name (16 hex) for the sources of the package that is installed beside Keystone."""
     directory = shipped.directory("keystone_crdb")
-    digest = hashlib.sha256()
-    for path in (directory / "pyproject.toml", *sorted((directory / "src").rglob("*.py"))):
-        digest.update(f"{path.relative_to(directory)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return _digest(directory, (directory / "pyproject.toml", *sorted((directory / "src").rglob("*.py"))))[:16]
 
 
 def files_digest(directory: Path) -> str:
     """A digest of the names and contents of all files below `directory`."""
+    return _digest(directory, sorted(p for p in directory.rglob("*") if p.is_file() and p.suffix != ".pyc"))
+
+
+def _digest(directory: Path, paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+    for path in paths:
         digest.update(f"{path.relative_to(directory)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -123,6 +123,19 @@ def open_context(deployment: Deployment, configuration: Configuration | None = N
     )
 
 
+def bare_provider(configuration: Configuration, directory: Path) -> Provider:
+    """The provider of a configuration that nobody deployed here; `directory` is for what it must remember."""
+    return providers.provide(
+        providers.Request(
+            configuration=configuration,
+            directory=directory,
+            cache=cache_directory(),
+            runner=SubprocessRunner(),
+            notify=events.note,
+        )
+    )
+
+
 def maskable(values: Iterable[str]) -> tuple[str, ...]:
     """Secrets worth masking: long enough not to be a word of every log line."""
     return tuple(value for value in values if len(value) >= 8)

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enos_crdb import events, inventory, keystone, keystone_wheel, software, survey, wheelhouse
-from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.keystone import Wheels
 from enos_crdb.model import LOAD, Host, Resources, System, placed
 from enos_crdb.phases import emulate
-from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, cache_directory, open_context
-from enos_crdb.providers import LayeringProvider, LeasedProvider, Request, plan_hosts, provide
+from enos_crdb.phases.context import WHEELS_ON_HOSTS, Context, bare_provider, open_context
+from enos_crdb.providers import LayeringProvider, LeasedProvider, plan_hosts
 from enos_crdb.store import Deployment, write_text
 
 
@@ -200,15 +199,7 @@ def problems(configuration: Configuration) -> list[str]:
     Raises `ConfigurationError` for a file of this machine that is to be installed and cannot.
     """
     inventory.installation(configuration)
-    return provide(
-        Request(
-            configuration=configuration,
-            directory=Path(),  # nothing is written there
-            cache=cache_directory(),
-            runner=SubprocessRunner(),
-            notify=events.note,
-        )
-    ).problems()
+    return bare_provider(configuration, Path()).problems()  # nothing is written there
 
 
 STEPS = (

@@ -6,12 +6,11 @@ import tempfile
 from pathlib import Path
 
 from enos_crdb import events, inventory
-from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.errors import DeploymentError, NetworkError, StateError
 from enos_crdb.phases import emulate
-from enos_crdb.phases.context import Context, cache_directory
-from enos_crdb.providers import LeasedProvider, Request, provide
+from enos_crdb.phases.context import Context, bare_provider
+from enos_crdb.providers import LeasedProvider
 from enos_crdb.store import now
 
 
@@ -41,15 +40,7 @@ def destroy_request(configuration: Configuration) -> None:
     Raises `StateError` for a provider that knows its hosts from the deployment only.
     """
     with tempfile.TemporaryDirectory() as directory, events.phase("destroy", "Giving the hosts back"):
-        provider = provide(
-            Request(
-                configuration=configuration,
-                directory=Path(directory),
-                cache=cache_directory(),
-                runner=SubprocessRunner(),
-                notify=events.note,
-            )
-        )
+        provider = bare_provider(configuration, Path(directory))
         if not isinstance(provider, LeasedProvider):
             raise StateError(
                 f"there is no living deployment of '{configuration.name}' here, and hosts of provider "
