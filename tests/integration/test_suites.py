@@ -1,8 +1,8 @@
 """Every system that hosts may run, with every backend of its packages.
 
 All the other tests run on Debian 12. In CI, the newest Debian is tried once; ``$ENOS_CRDB_SUITES`` names more suites
-(``trixie,noble``), or ``all`` of them with all backends: minutes each. Ubuntu's archive is expected beside Debian's on
-the same mirror, or at ``$ENOS_CRDB_UBUNTU_MIRROR``.
+(``trixie,noble``), or ``all`` of them with all backends: minutes each. ``$ENOS_CRDB_UBUNTU_MIRROR`` says where Ubuntu's
+archive is, if hosts may have its packages from there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import CommandError
 from enos_crdb.providers.nspawn.prerequisites import missing
-from enos_crdb.providers.nspawn.suite import is_ubuntu, own_sources
+from enos_crdb.providers.nspawn.suite import is_ubuntu
 from tests.integration.engine import Engine
 from tests.integration.machines import Machines, boot
 
@@ -53,15 +53,15 @@ def archive(suite: str) -> str | None:
     """A mirror that has `suite`, where this machine's own is of another distribution. Skips where there is none."""
     if not is_ubuntu(suite):
         return None
-    near = [source.uri for source in own_sources(Path("/etc/apt")) if source.uri.endswith(("/debian", "/ubuntu"))]
-    guessed = near[0].removesuffix("debian").removesuffix("ubuntu") + "ubuntu" if near else ""
-    mirror = os.environ.get("ENOS_CRDB_UBUNTU_MIRROR", guessed)
+    mirror = os.environ.get("ENOS_CRDB_UBUNTU_MIRROR")
+    if mirror is None:
+        pytest.skip(f"$ENOS_CRDB_UBUNTU_MIRROR names no archive for {suite}")
     with tempfile.NamedTemporaryFile() as release:
         try:
             url = f"{mirror}/dists/{suite}/InRelease"
             SubprocessRunner().run(["/usr/lib/apt/apt-helper", "download-file", url, release.name], timeout_s=60)
         except CommandError as error:
-            pytest.skip(f"no archive of {suite} here ($ENOS_CRDB_UBUNTU_MIRROR names one): {error}")
+            pytest.skip(f"no {suite} at $ENOS_CRDB_UBUNTU_MIRROR: {error}")
     return mirror
 
 
