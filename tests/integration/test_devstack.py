@@ -18,7 +18,9 @@ import pytest
 import yaml
 
 from tests.doubles import devstack
+from tests.doubles.standin.build import build
 from tests.integration.engine import Engine
+from tests.integration.test_standin import INSTALL
 
 pytestmark = pytest.mark.nspawn
 
@@ -134,7 +136,12 @@ def test_a_branch_that_is_not_there_is_named(engine: Engine, tmp_path: Path, git
     assert "openstack.devstack.branch" in said
 
 
-@pytest.mark.skipif(not GIT_BASE, reason="ENOS_CRDB_GIT_BASE names no repositories (openstack/devstack, keystone...)")
+real = pytest.mark.skipif(
+    not GIT_BASE, reason="ENOS_CRDB_GIT_BASE names no repositories (openstack/devstack, keystone...)"
+)
+
+
+@real
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
 def test_with_the_real_devstack(engine: Engine, tmp_path: Path, backend: str) -> None:
     """Two hosts share one Keystone database; a Rally scenario goes through it."""
@@ -164,3 +171,76 @@ def test_with_the_real_devstack(engine: Engine, tmp_path: Path, backend: str) ->
         if path.is_file():
             content = path.read_bytes()
             assert [name for name, secret in engine.secrets.items() if secret.encode() in content] == []
+
+
+@real
+@pytest.mark.parametrize(
+    ("release", "branch", "backend"),
+    [("2026.1", None, "postgresql"), ("2025.2", None, "mariadb"), ("2026.2", "master", "mariadb")],
+)
+def test_one_host_with_the_real_devstack(
+    engine: Engine, tmp_path: Path, release: str, branch: str | None, backend: str
+) -> None:
+    """Every release on the only host, with DevStack's Rally and signed tokens; then cleaned by DevStack, and again."""
+    host = "database-1"
+    file = experiment(
+        tmp_path,
+        backend=backend,
+        control="auto",
+        git_base=GIT_BASE,
+        release=release,
+        branch=branch,
+        rally=True,
+        clean=True,
+        keystone={"workers": 3, "token_provider": "jws"},
+        machines=[{"roles": ["database", "keystone", "rally"]}],
+    )
+    engine.run("deploy", "--env", file, timeout_s=1800)
+    token = engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip()
+    assert token.count(".") == 2, "a JSON web token"
+    assert engine.on(host, "pgrep -cf '[u]wsgi.*keystone'").strip() >= "3"
+    assert "rally" in engine.on(host, "sudo -iu stack bash -lc 'rally deployment list' 2>&1")
+    assert tables(engine, host, backend).isdisjoint({"deployments", "tasks", "workloads"}), "Rally's are elsewhere"
+    assert "user" in tables(engine, host, backend)
+    engine.run("bench", "keystone", "--scenario", "keystone/authenticate-user-and-validate-token", "--times", "6")
+    samples = pd.read_csv(engine.run_directory() / "samples.csv")
+    assert set(samples.outcome) == {"ok"}
+
+    engine.run("destroy", "--hosts", "keep")
+    secret = engine.secrets["keystone_admin_password"]
+    engine.on(host, f"test -z \"$(grep -rlsF -e '{secret}' /opt/stack /etc/keystone /var/lib/enos_crdb)\"")
+    assert engine.on(host, "systemctl --failed --no-legend").strip() == ""
+    assert "inactive" in engine.on(host, "systemctl is-active devstack@keystone || true")
+    engine.run("deploy", "--env", file, timeout_s=1800)
+    assert engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip().count(".") == 2
+    engine.run("destroy")
+
+
+def tables(engine: Engine, host: str, backend: str) -> set[str]:
+    """Names of the tables of the database under test."""
+    query = "SELECT table_name FROM information_schema.tables"
+    command = {"postgresql": "runuser -u postgres -- psql -Atd keystone -c", "mariadb": "mariadb -Ne"}[backend]
+    return set(engine.on(host, f"{command} '{query}'").split())
+
+
+@real
+def test_the_real_devstack_on_a_stand_in_for_cockroachdb(engine: Engine, tmp_path: Path) -> None:
+    """The stand-in is PostgreSQL with CockroachDB's commands and certificates: what it serves is no measurement."""
+    host = "database-1"
+    file = experiment(
+        tmp_path,
+        backend="cockroachdb",
+        control="auto",
+        git_base=GIT_BASE,
+        machines=[{"roles": ["database", "keystone", "rally"]}],
+    )
+    options = ("--env", file, "--set", f"database.binary={build(tmp_path / 'cockroach')}")
+    for step in ("machine", "layers", "hosts", "install"):
+        engine.run("deploy", *options, "--phase", step, timeout_s=1800)
+    engine.on(host, " && ".join(INSTALL))
+    engine.run("deploy", *options, timeout_s=1800)
+    assert engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip()
+    assert engine.on(host, "stat -c %U /etc/keystone/cockroachdb/client.keystone.key").strip() == "stack"
+    log = engine.on(host, "cat /opt/stack/logs/stack.sh.log")
+    assert "cockroachdb://" not in log, "no connection is in the log"
+    engine.run("destroy")
