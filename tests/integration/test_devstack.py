@@ -198,7 +198,8 @@ def test_one_host_with_the_real_devstack(
     engine.run("deploy", "--env", file, timeout_s=1800)
     token = engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip()
     assert token.count(".") == 2, "a JSON web token"
-    assert engine.on(host, "pgrep -cf '[u]wsgi.*keystone'").strip() >= "3"
+    workers = engine.on(host, "pgrep -cP $(systemctl show -P MainPID devstack@keystone)")
+    assert int(workers) == 3
     assert "rally" in engine.on(host, "sudo -iu stack bash -lc 'rally deployment list' 2>&1")
     assert tables(engine, host, backend).isdisjoint({"deployments", "tasks", "workloads"}), "Rally's are elsewhere"
     assert "user" in tables(engine, host, backend)
