@@ -74,6 +74,7 @@ class DevStackInstaller:
             ],
             "devstack_demo_accounts": asked.demo_accounts,
             "devstack_rally": asked.rally,
+            "devstack_rally_ref": asked.rally_ref,
             "devstack_settings": dict(asked.settings),
             "devstack_timeout_s": asked.timeout_s,
         }

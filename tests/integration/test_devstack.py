@@ -203,7 +203,8 @@ def test_one_host_with_the_real_devstack(
     assert "rally" in engine.on(host, "sudo -iu stack bash -lc 'rally deployment list' 2>&1")
     assert tables(engine, host, backend).isdisjoint({"deployments", "tasks", "workloads"}), "Rally's are elsewhere"
     assert "user" in tables(engine, host, backend)
-    engine.run("bench", "keystone", "--scenario", "keystone/authenticate-user-and-validate-token", "--times", "6")
+    load = ("--times", "6", "--concurrency", "2")
+    engine.run("bench", "keystone", "--scenario", "keystone/authenticate-user-and-validate-token", *load)
     samples = pd.read_csv(engine.run_directory() / "samples.csv")
     assert set(samples.outcome) == {"ok"}
 
@@ -235,7 +236,8 @@ def test_the_real_devstack_on_a_stand_in_for_cockroachdb(engine: Engine, tmp_pat
         git_base=GIT_BASE,
         machines=[{"roles": ["database", "keystone", "rally"]}],
     )
-    options = ("--env", file, "--set", f"database.binary={build(tmp_path / 'cockroach')}")
+    binary = build(tmp_path / "cockroach")
+    options = ("--env", file, "--set", f"database.binary={binary}", "--set", "database.replicas=1")
     for step in ("machine", "layers", "hosts", "install"):
         engine.run("deploy", *options, "--phase", step, timeout_s=1800)
     engine.on(host, " && ".join(INSTALL))

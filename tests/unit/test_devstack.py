@@ -110,6 +110,13 @@ class TestLocalConf:
         conf = local_conf(rally=True, git_base="git://mirror.example/")
         assert "rally-openstack git://mirror.example/openstack/rally-openstack" in conf["enable_plugin"]
 
+    def test_rally_s_plugin_is_the_one_that_makes_the_load(self) -> None:
+        """Its newest commit needs newer packages than stable/2025.2 has."""
+        assert local_conf(rally=True)["enable_plugin"].endswith(f"/openstack/rally-openstack {DevStack().rally_ref}")
+        lock = (ROLE.parent.parent / "locks" / "rally.txt").read_text()
+        assert f"\nrally-openstack=={DevStack().rally_ref} " in lock
+        assert local_conf(rally=True, rally_ref="master")["enable_plugin"].endswith("/rally-openstack master")
+
     def test_a_pin_of_the_user_replaces_ours(self) -> None:
         assert local_conf()["ENOS_CRDB_CONSTRAINTS"] == "SQLAlchemy===2.0.52"
         pins = ["sqlalchemy===2.0.48", "oslo.db===18.1.0"]
@@ -378,6 +385,23 @@ class TestRepeating:
         (tmp_path / "keystone.conf").write_text("2")
         assert stacking.begin(request_)["stacking"] is True
         assert machine.calls[-1] == "offline"
+
+    def test_clones_of_other_branches_are_not_used_again(
+        self, stacking: ModuleType, machine: Machine, request_: dict[str, Any], tmp_path: Path
+    ) -> None:
+        clones = [tmp_path / name for name in ("keystone", "requirements", "rally-openstack")]
+        for clone in clones:
+            clone.mkdir()
+        self.stacked(stacking, machine, request_)
+        for clone in clones:
+            assert not clone.exists(), "an interrupted clone would be taken for a whole one"
+            (clone / ".git").mkdir(parents=True)
+        (tmp_path / "keystone.conf").write_text("2")
+        self.stacked(stacking, machine, request_)
+        assert all(clone.exists() for clone in clones), "it runs without the network"
+        (tmp_path / "local.conf").write_text("KEYSTONE_BRANCH=29.0.2")
+        self.stacked(stacking, machine, request_)
+        assert not any(clone.exists() for clone in clones)
 
     def test_another_plugin_does(
         self, stacking: ModuleType, machine: Machine, request_: dict[str, Any], tmp_path: Path

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,9 @@ STATE = Path("/var/lib/enos_crdb/devstack")
 UNIT = "enos-crdb-stack.service"
 KEYSTONE = "devstack@keystone.service"
 USER = "stack"
+CLONES = ("requirements", "keystone", "rally-openstack")
+"""What stack.sh clones to ``home``, once: with other branches in local.conf it would go on with what is there, and with
+an empty one that a lost connection left."""
 OUTPUT = STATE / "stack.out"
 """What stack.sh prints before it opens its log, and its milestones."""
 MEMORY_SHARING = Path("/sys/kernel/mm/ksm")
@@ -72,6 +76,10 @@ def begin(request: dict[str, Any]) -> dict[str, Any]:
     forget("done", "told")
     write("wanted", wanted)
     hide_memory_sharing()
+    if not offline:
+        for clone in (Path(request["home"]) / name for name in CLONES):
+            if clone.exists():
+                shutil.rmtree(clone)
     launch(request, offline=offline)
     return {"stacking": True, "because": because(done, offline=offline)}
 
