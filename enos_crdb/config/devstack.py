@@ -89,8 +89,8 @@ class DevStack(Section):
     """Install DevStack's plugin for Rally on the Keystone hosts, too (its tables are in SQLite). The load of `bench`
     comes from the hosts of role ``rally`` with or without it."""
     rally_ref: Revision = "4.1.0"
-    """Tag, branch or commit of that plugin (``openstack/rally-openstack`` has no stable branches); by default the version
-    that `bench` uses."""
+    """Tag, branch or commit of that plugin (``openstack/rally-openstack`` has no stable branches); by default the
+    version that `bench` uses."""
     demo_accounts: bool = False
     """Make DevStack's demo projects, users and groups, for ``source openrc demo demo``."""
     clean: bool = False
