@@ -181,26 +181,18 @@ def test_with_the_real_devstack(engine: Engine, tmp_path: Path, backend: str) ->
 def test_one_host_with_the_real_devstack(
     engine: Engine, tmp_path: Path, release: str, branch: str | None, backend: str
 ) -> None:
-    """Every release on the only host, with DevStack's Rally and signed tokens; then cleaned by DevStack, and again."""
+    """Every release on the only host, with DevStack's Rally and signed tokens; unstacked, cleaned, and made again."""
     host = "database-1"
-    file = experiment(
-        tmp_path,
-        backend=backend,
-        control="auto",
-        git_base=GIT_BASE,
-        release=release,
-        branch=branch,
-        rally=True,
-        clean=True,
-        keystone={"workers": 3, "token_provider": "jws"},
-        machines=[{"roles": ["database", "keystone", "rally"]}],
-    )
+    options: dict[str, Any] = {"backend": backend, "release": release, "branch": branch}
+    options |= {"keystone": {"workers": 3, "token_provider": "jws"}, "rally": True, "git_base": GIT_BASE}
+    options |= {"machines": [{"roles": ["database", "keystone", "rally"]}], "control": "auto"}
+    file = experiment(tmp_path, **options)
     engine.run("deploy", "--env", file, timeout_s=1800)
     token = engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip()
     assert token.count(".") == 2, "a JSON web token"
     workers = engine.on(host, "pgrep -cP $(systemctl show -P MainPID devstack@keystone)")
     assert int(workers) == 3
-    assert "rally" in engine.on(host, "sudo -iu stack bash -lc 'rally deployment list' 2>&1")
+    assert "deploy->finished" in engine.on(host, "sudo -iu stack bash -lc 'rally deployment list'")
     assert tables(engine, host, backend).isdisjoint({"deployments", "tasks", "workloads"}), "Rally's are elsewhere"
     assert "user" in tables(engine, host, backend)
     load = ("--times", "6", "--concurrency", "2")
@@ -209,13 +201,24 @@ def test_one_host_with_the_real_devstack(
     assert set(samples.outcome) == {"ok"}
 
     engine.run("destroy", "--hosts", "keep")
+    nothing_is_left(engine, host)
+    engine.run("deploy", "--env", experiment(tmp_path, clean=True, **options), timeout_s=1800)
+    assert "OFFLINE=True" in engine.on(host, "systemctl show -P Environment enos-crdb-stack")
+    engine.run("destroy", "--hosts", "keep")
+    nothing_is_left(engine, host)
+    assert engine.on(host, "ls -d /opt/stack/data/venv 2>/dev/null || true") == "", "clean.sh took it away"
+    if release == "2026.1":  # minutes
+        engine.run("deploy", "--env", file, timeout_s=1800)
+        assert engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip().count(".") == 2
+    engine.run("destroy")
+
+
+def nothing_is_left(engine: Engine, host: str) -> None:
+    """No password, and nothing that serves or failed."""
     secret = engine.secrets["keystone_admin_password"]
     assert engine.on(host, f"grep -rlsF -e '{secret}' /opt/stack /etc /var/lib/enos_crdb || true") == ""
     assert engine.on(host, "systemctl --failed --no-legend").strip() == ""
     assert "inactive" in engine.on(host, "systemctl is-active devstack@keystone || true")
-    engine.run("deploy", "--env", file, timeout_s=1800)
-    assert engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip().count(".") == 2
-    engine.run("destroy")
 
 
 def tables(engine: Engine, host: str, backend: str) -> set[str]:
