@@ -436,7 +436,9 @@ class TestRepeating:
         self, stacking: ModuleType, machine: Machine, request_: dict[str, Any]
     ) -> None:
         self.stacked(stacking, machine, request_)
+        stacking.OUTPUT.write_text("The password: adm1n\n")
         assert stacking.remove(request_) == {"changed": True}
+        assert not stacking.OUTPUT.exists()
         assert machine.calls[-1] == "unstack.sh"
         assert stacking.remove(request_) == {"changed": False}
         assert stacking.begin(request_)["stacking"] is True

@@ -117,6 +117,8 @@ def remove(request: dict[str, Any]) -> dict[str, Any]:
         as_user(request, "clean.sh" if request["clean"] else "unstack.sh")
     if was_there:
         credentials.mkdir(exist_ok=True)  # clean.sh removes it, and it is not DevStack's alone
+    for output in STATE.glob("*.out"):  # stack.sh ends with telling the administrator's password
+        output.unlink()
     forget("done", "wanted", "told")
     if done is not None and not request["clean"]:
         write("done", {**done, "configuration": ""})  # the next stack.sh finds its software
