@@ -247,6 +247,7 @@ def test_the_real_devstack_on_a_stand_in_for_cockroachdb(engine: Engine, tmp_pat
     engine.run("deploy", *options, timeout_s=1800)
     assert engine.run("openstack", "--", "token", "issue", "-f", "value", "-c", "id").output.strip()
     assert engine.on(host, "stat -c %U /etc/keystone/cockroachdb/client.keystone.key").strip() == "stack"
-    log = engine.on(host, "cat /opt/stack/logs/stack.sh.log")
-    assert "cockroachdb://" not in log, "no connection is in the log"
+    connection = "cockroachdb+psycopg2://keystone@"
+    assert connection in engine.on(host, "cat /etc/keystone/keystone.conf")
+    assert connection not in engine.on(host, "cat /opt/stack/logs/stack.sh.log"), "merged by a program that reads files"
     engine.run("destroy")
