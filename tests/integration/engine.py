@@ -124,6 +124,11 @@ class Engine:
         assert done.returncode == status, f"{command!r} on {host} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def forget_logs(self) -> None:
+        """Remove the logs of earlier commands, so that `changed` tells of the next one alone."""
+        for log in (self.directory / "logs").glob("*.log"):
+            log.unlink()
+
     def changed(self) -> dict[str, int]:
         """Changed Ansible tasks of the last command, by log file (those that changed something)."""
         found = {}

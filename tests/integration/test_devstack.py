@@ -102,8 +102,7 @@ def test_with_a_fake_devstack(engine: Engine, tmp_path: Path, git_base: str) -> 
         engine.on(host, "test $(stat -c %a:%U /opt/stack/devstack/local.conf) = 600:stack")
 
     # A second deployment changes nothing.
-    for log in (engine.directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     before = calls(engine, first)
     engine.run("deploy", "--env", file)
     assert engine.changed() == {}
@@ -147,8 +146,7 @@ def test_with_the_real_devstack(engine: Engine, tmp_path: Path, backend: str) ->
     """Two hosts share one Keystone database; a Rally scenario goes through it."""
     file = experiment(tmp_path, backend=backend, control="auto", git_base=GIT_BASE)
     engine.run("deploy", "--env", file, timeout_s=1800)
-    for log in (engine.directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     engine.run("deploy", "--env", file)
     assert engine.changed() == {}
     endpoints = engine.run("openstack", "--", "endpoint", "list", "-f", "json").output

@@ -214,8 +214,7 @@ def test_nodes_as_grid5000_gives_them(grid: Grid, user: User, tmp_path: Path) ->
     assert len(samples[samples.metric == "iteration"]) == 4
     no_password_in(user.results, grid.account)
 
-    for log in (user.directory / "logs").glob("*.log"):
-        log.unlink()
+    user.forget_logs()
     user.run("deploy", "--env", file)
     assert user.changed() == {}
     assert [one.uid for one in platform.held()] == [job.uid], "the same job"
@@ -252,8 +251,7 @@ def test_an_environment_of_ones_own_and_a_vlan(grid: Grid, platform: Platform, t
     assert f"from {grid.nodes.address('access')}" in came_from
 
     deployments = len(platform.deployments)
-    for log in (user.directory / "logs").glob("*.log"):
-        log.unlink()
+    user.forget_logs()
     user.run("deploy", "--env", file)
     assert user.changed() == {}
     assert len(platform.deployments) == deployments, "nodes that are installed are not installed again"

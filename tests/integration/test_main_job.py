@@ -51,8 +51,7 @@ def test_one_server(engine: Engine, backend: str) -> None:
     assert mark is not None
     assert traces(directory, mark), "the check for leftovers must be able to see what is there"
 
-    for log in (directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     engine.run("deploy", "--env", file)
     assert engine.changed() == {}, "a second deployment changes nothing"
 
@@ -117,8 +116,7 @@ def test_three_galera_nodes(engine: Engine) -> None:
     engine.run("deploy", "--env", file)
     directory, mark = engine.directory, mark_of(engine.directory)
     assert mark is not None
-    for log in (directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     engine.run("deploy", "--env", file)
     assert engine.changed() == {}
 

@@ -94,8 +94,7 @@ def test_three_nodes(engine: Engine, tmp_path: Path) -> None:
     no_key_outside_its_file(directory, engine.secrets)
     the_run_is_not_reported(engine)
 
-    for log in (directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     deployed.deploy()
     assert engine.changed() == {}, "a second deployment changes nothing"
 

@@ -63,11 +63,6 @@ def change(path: Path, **sections: Any) -> Path:
     return write(path.with_name("changed.yaml"), document)
 
 
-def forget_logs(engine: Engine) -> None:
-    for log in (engine.directory / "logs").glob("*.log"):
-        log.unlink()
-
-
 def test_a_deployment_on_machines_that_are_there(engine: Engine, file: Path, machines: Machines) -> None:
     engine.run("deploy", "--env", str(file))
     assert '"name": "static"' in machines.on("one", f"cat {MARKER}")
@@ -78,7 +73,7 @@ def test_a_deployment_on_machines_that_are_there(engine: Engine, file: Path, mac
     assert engine.on("rally-1", "hostname").strip() == "two"
     assert "admin" in engine.run("openstack", "--", "user", "list", "-f", "value", "-c", "Name").output
 
-    forget_logs(engine)
+    engine.forget_logs()
     engine.run("deploy", "--env", str(file))
     assert engine.changed() == {}, "a second deployment changes nothing"
 
@@ -109,7 +104,7 @@ def test_a_user_who_may_use_sudo_and_a_network_for_the_database(engine: Engine, 
     assert hosts["database-1"]["addresses"] == machines.hosts["one"].addresses
     assert engine.on("database-1", "id --user --name").strip() == "root"
     assert machines.hosts["one"].addresses["database"] in engine.on("database-1", "ss -Hltn sport = 5432")
-    forget_logs(engine)
+    engine.forget_logs()
     engine.run("deploy", "--env", str(own))
     assert engine.changed() == {}, "nor where this one made the database's files, because an earlier one took them away"
     engine.run("bench", "keystone", *BENCH)

@@ -88,8 +88,7 @@ def test_a_backend_of_the_distribution(engine: Engine, tmp_path: Path, suite: st
     file.write_text(yaml.safe_dump({**document(backend), "nspawn": {"suite": suite, "mirror": archive(suite)}}))
     engine.run("deploy", "--env", str(file))
     runs(engine, VERSIONS[suite, backend])
-    for log in (engine.directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     engine.run("deploy", "--env", str(file))
     assert engine.changed() == {}, "a second deployment changes nothing"
     engine.run("destroy", "--hosts", "keep")

@@ -76,8 +76,7 @@ def test_a_deployment_on_machines_of_vagrant(vagrant: FakeVagrant, engine: Engin
     assert engine.run_directory().joinpath("samples.csv").exists()
     assert hosts["rally-1"]["addresses"]["control"] in engine.run("info").output
 
-    for log in (engine.directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     vagrant.forget()
     engine.run("deploy", "--env", str(file))
     assert engine.changed() == {}, "a second deployment changes nothing"
@@ -148,8 +147,7 @@ def test_real_virtual_machines(engine: Engine, file: Path, box: str) -> None:
     engine.run("deploy", "--env", str(file), timeout_s=3600)
     assert "enos_crdb-" in domains()
     engine.run("bench", "keystone", *BENCH)
-    for log in (engine.directory / "logs").glob("*.log"):
-        log.unlink()
+    engine.forget_logs()
     engine.run("deploy", "--env", str(file))
     assert engine.changed() == {}, "a second deployment changes nothing"
     engine.run("destroy")
