@@ -204,6 +204,8 @@ class Keystone:
             "identity": {"password_hash_algorithm": "bcrypt", "password_hash_rounds": "4"},
             "token": {"provider": "fernet"},
             "fernet_tokens": {"key_repository": str(self.directory / "fernet-keys")},
+            # Bootstrap loads the receipts' keys, too; without this from /etc, where few machines have any.
+            "fernet_receipts": {"key_repository": str(self.directory / "fernet-keys")},
             "credential": {"key_repository": str(self.directory / "credential-keys")},
         }
         if parameters := self._connection_parameters(self.parameters):
