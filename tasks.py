@@ -7,12 +7,9 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 import venv
-from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -28,45 +25,34 @@ SHELL = ("devstack_plugin/devstack/settings", "devstack_plugin/devstack/plugin.s
 """Shell programs; the files they source are checked with them."""
 
 
-ENDS = (0, 1, 5)
-"""How pytest ends when it was neither interrupted nor misused: all passed, some failed, none selected."""
-
-
 @task(
     name="test",
-    help={"k": "only tests whose name matches (pytest -k)", "unit": "only the tests that need no hosts (seconds)"},
+    help={
+        "k": "only tests whose name matches (pytest -k)",
+        "unit": "only the tests that need no hosts (seconds)",
+        "deep": "then the deep tests, file by file, too (an hour and more)",
+        "touched": "then the deep tests of what the last day's commits touched, and others in turn",
+        "budget": "how long all of it may take: 40m, 1h30m",
+        "resume": "go on where the last --deep or --touched was cut, as long as the code is the same",
+    },
 )
-def run_tests(context: Context, k: str = "", unit: bool = False) -> None:
-    """Run the tests: unit tests, then real deployments on local hosts (root, minutes)."""
-    select = f" -k {shlex.quote(k)}" if k else ""
+def run_tests(  # noqa: PLR0917 - Invoke's options are positional
+    context: Context,
+    k: str = "",
+    unit: bool = False,
+    deep: bool = False,
+    touched: bool = False,
+    budget: str = "",
+    resume: bool = False,
+) -> None:
+    """Run the tests: unit tests, and real deployments on local hosts (root, minutes)."""
+    from tests import pieces
+
+    select = ["-k", k] if k else []
     if unit:
-        _run(context, f"{PYTHON} -m pytest tests/unit{select}")
+        _run(context, shlex.join([sys.executable, "-m", "pytest", "tests/unit", *select]))
         return
-    # Most tests wait most of the time, so a few go side by side; those that measure time come afterwards, alone.
-    workers = min(4, (os.cpu_count() or 1) + 1)
-    beside = f"--numprocesses={workers} --dist=loadfile --no-loadscope-reorder"
-    with tempfile.TemporaryDirectory() as reports:
-        for part, options in (("beside", f"-m 'not alone' {beside}"), ("alone", "-m alone")):
-            command = f"{PYTHON} -m pytest {options}{select} --junitxml={shlex.quote(reports)}/{part}.xml"
-            _run(context, command, allowed=ENDS)
-        _sum_up(Path(reports))
-
-
-def _sum_up(reports: Path) -> None:
-    """pytest's closing line for all parts of a test run; status 1 when a test failed, 5 when none was there."""
-    counts: Counter[str] = Counter()
-    seconds = 0.0
-    for path in reports.glob("*.xml"):
-        for suite in ElementTree.parse(path).iter("testsuite"):
-            counts.update({name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")})
-            seconds += float(suite.get("time", 0))
-    failed = counts["failures"] + counts["errors"]
-    passed = counts["tests"] - failed - counts["skipped"]
-    told = {"failed": failed, "passed": passed, "skipped": counts["skipped"]}
-    line = ", ".join(f"{count} {what}" for what, count in told.items() if count) or "no tests ran"
-    print(f" {line} in {seconds:.2f}s ".center(80, "="))
-    if failed or not counts["tests"]:
-        sys.exit(1 if failed else 5)
+    sys.exit(pieces.run(select=select, deep=deep, touched=touched, resume=resume, budget_s=pieces.seconds(budget)))
 
 
 @task
@@ -148,14 +134,12 @@ def bench_report(context: Context) -> None:
     _run(context, f"{PYTHON} benchmarks/report.py")
 
 
-def _run(
-    context: Context, command: str, environment: Mapping[str, str] | None = None, *, allowed: Container[int] = (0,)
-) -> None:
-    """Run `command` at the root of the project, on this terminal; a status that is not allowed becomes ours."""
+def _run(context: Context, command: str, environment: Mapping[str, str] | None = None) -> None:
+    """Run `command` at the root of the project, on this terminal; its status becomes ours when it fails."""
     with context.cd(str(ROOT)):
         terminal = sys.stdout.isatty()
         done = context.run(command, echo=True, env=dict(environment or {}), pty=terminal, in_stream=False, warn=True)
-    if done is None or done.exited not in allowed:
+    if done is None or done.exited:
         sys.exit(done.exited if done is not None else 1)
 
 

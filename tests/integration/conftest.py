@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from enos_crdb.command import SubprocessRunner
-from enos_crdb.providers.nspawn.prerequisites import missing
 from tests.integration.engine import Engine
+from tests.integration.machines import skip_without_hosts
+from tests.integration.shared import Shared, as_it_was, shared
 
 PASSED = pytest.StashKey[bool]()
 
@@ -44,10 +44,38 @@ def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """enos_crdb with a results directory of its own; what a test leaves is destroyed."""
-    hopeless = [lack for lack in missing(SubprocessRunner(), suite="bookworm") if lack.package is None]
-    if hopeless:
-        pytest.skip("; ".join(map(str, hopeless)))
+    skip_without_hosts()
     engine = Engine(tmp_path / "results")
     yield engine
     if (engine.results / "current").exists() and not engine.state["destroyed_at"]:
         engine.run("destroy")
+
+
+@pytest.fixture(scope="session")
+def postgresql_deployment() -> Iterator[Shared]:
+    """PostgreSQL and Keystone on one host, Rally on another."""
+    skip_without_hosts()
+    with shared("configs/local.yaml") as made:
+        yield made
+
+
+@pytest.fixture
+def pair(postgresql_deployment: Shared) -> Iterator[Shared]:
+    """The deployment on PostgreSQL, for tests in the group ``postgresql``; it must be left as it is found."""
+    with as_it_was(postgresql_deployment):
+        yield postgresql_deployment
+
+
+@pytest.fixture(scope="session")
+def galera_deployment() -> Iterator[Shared]:
+    """Three Galera nodes with a Keystone each, and Rally on another host."""
+    skip_without_hosts()
+    with shared("configs/local-galera.yaml") as made:
+        yield made
+
+
+@pytest.fixture
+def trio(galera_deployment: Shared) -> Iterator[Shared]:
+    """The deployment on Galera, for tests in the group ``galera``; it must be left as it is found."""
+    with as_it_was(galera_deployment):
+        yield galera_deployment

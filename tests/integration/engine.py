@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from enos_crdb.phases.context import open_context
 from enos_crdb.phases.remote import ssh_command
+from enos_crdb.providers.nspawn import Nspawn
+from enos_crdb.providers.nspawn.local import LocalHosts
 from enos_crdb.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +55,19 @@ class Engine:
         assert done.returncode == status, f"{arguments} ended with {done.returncode}:\n{done.stdout}"
         return Ended(done.returncode, done.stdout)
 
-    def interrupt(self, arguments: Sequence[str], *, at: str, by: signal.Signals, timeout_s: float = 600) -> Ended:
-        """Start a command and send it a signal, to its whole process group as a terminal does, when it prints `at`."""
+    def interrupt(
+        self,
+        arguments: Sequence[str],
+        *,
+        at: str,
+        by: signal.Signals,
+        into: Callable[[], object] | None = None,
+        timeout_s: float = 600,
+    ) -> Ended:
+        """Start a command and send it a signal, to its whole process group as a terminal does, when it prints `at`.
+
+        `into` waits until what was announced is really under way.
+        """
         process = self.start(arguments)
         assert process.stdout is not None
         seen = []
@@ -62,7 +75,8 @@ class Engine:
         for line in process.stdout:
             seen.append(line)
             if at in line:
-                time.sleep(0.4)  # into the step, not at its border
+                if into:  # the step, not its border
+                    into()
                 os.killpg(process.pid, by)
                 break
             assert time.monotonic() < deadline, "".join(seen)
@@ -108,6 +122,13 @@ class Engine:
     def run_directory(self) -> Path:
         """The newest run."""
         return sorted((self.directory / "runs").iterdir())[-1]
+
+    @property
+    def local_hosts(self) -> Nspawn:
+        """The provider's own hand on its hosts: they can be killed, cut off and healed."""
+        provider = open_context(Store(self.results).open(self.directory)).provider
+        assert isinstance(provider, LocalHosts)
+        return provider.nspawn
 
     def on(self, host: str, command: str, *, status: int = 0) -> str:
         """Run a shell command on a host as `enos_crdb ssh` does, but without a second for starting enos_crdb."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from enos_crdb import config, inventory, software
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.model import Host
@@ -13,8 +15,17 @@ from enos_crdb.phases.context import cache_directory
 from enos_crdb.providers.nspawn import Configuration, HostRequest, NetworkRequest, Nspawn
 from enos_crdb.providers.nspawn.image import image_name
 from enos_crdb.providers.nspawn.layers import Cache
+from enos_crdb.providers.nspawn.prerequisites import missing
+from tests.integration.engine import Engine
 
 RUNNER = SubprocessRunner()
+
+
+def skip_without_hosts(suite: str = "bookworm") -> None:
+    """Skip where no local hosts of `suite` can be started, with the reason."""
+    hopeless = [lack for lack in missing(RUNNER, suite=suite) if lack.package is None]
+    if hopeless:
+        pytest.skip("; ".join(f"{lack} {lack.remedy}" for lack in hopeless))
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,13 @@ def boot(
     )
     resources = provider.acquire()
     return Machines(provider, {host.name: host for host in resources.hosts})
+
+
+def layers_of(file: str, directory: Path) -> dict[str, str]:
+    """Layers by host with the software of an experiment file: made by enos_crdb unless they are there."""
+    engine = Engine(directory / "layers-of")
+    engine.run("deploy", "--env", file, "--phase", "layers")
+    return dict(engine.state["layers"])
 
 
 def layer(file: Path, *roles: str) -> str:

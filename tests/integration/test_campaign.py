@@ -15,7 +15,6 @@ from enos_crdb import loading
 from enos_crdb.campaign import Campaign
 from enos_crdb.store import read_json
 from tests.integration.engine import Engine
-from tests.integration.test_faults import hosts_of
 
 pytestmark = pytest.mark.nspawn
 
@@ -59,6 +58,47 @@ def kill_all(process: int) -> None:
     os.killpg(process, signal.SIGKILL)
 
 
+SHORT = """\
+experiment: short
+configuration:
+  provider: nspawn
+  machines: [{roles: [database, keystone]}, {roles: [rally]}]
+  database: {backend: postgresql}
+  openstack: {keystone: {password_hash_rounds: 4}}
+  bench: {scenarios: [keystone/create-and-list-tenants], concurrency: 2}
+factors:
+  times: {path: bench.times, levels: [10, 11]}
+repetitions: {deployments: 1, runs: 1}
+"""
+
+
+@pytest.mark.destructive
+def test_a_campaign_that_is_killed_is_resumed(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text(SHORT)
+    command = ("campaign", str(file))
+    status, _ = watched(engine, command, ["run 2/2", LOAD], kill_all)
+    assert status == -signal.SIGKILL
+    assert "--resume" in engine.run(*command, status=7).output
+
+    engine.run(*command, "--resume")
+    (directory,) = (engine.results / "campaigns").iterdir()
+    done = Campaign(directory)
+    assert done.finished
+    told = [(entry["item"], entry["status"], entry["cause"], entry["start"]) for entry in done.entries]
+    assert [row[:3] for row in told] == [(1, "ok", ""), (2, "failed", "interrupted"), (2, "ok", "")]
+    assert [row[3] for row in told if row[1] == "ok"] == ["fresh", "reset"], "the living deployment is used again"
+    assert len({entry["state"] for entry in done.entries if entry["status"] == "ok"}) == 1, "a reset keeps no row"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the torn run
+        table = loading.load(directory)
+    sizes = table[table["metric"] == "iteration"].groupby("run", observed=True).size()
+    assert sorted(sizes) == [10, 11], "every run is counted once"
+    assert read_json(next(engine.results.glob("short-*/deployment.json")))["destroyed_at"], "nothing is left behind"
+
+
+@pytest.mark.deep
+@pytest.mark.destructive
 def test_a_campaign_survives_a_kill_and_a_lost_host(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "crash.yaml"
     file.write_text(EXPERIMENT)
@@ -71,7 +111,7 @@ def test_a_campaign_survives_a_kill_and_a_lost_host(engine: Engine, tmp_path: Pa
     assert "--resume" in refused
 
     status, output = watched(
-        engine, [*command, "--resume"], ["run 3/3", LOAD], lambda _: hosts_of(engine).kill_host("database-1")
+        engine, [*command, "--resume"], ["run 3/3", LOAD], lambda _: engine.local_hosts.kill_host("database-1")
     )
     assert status == 0, output
     (directory,) = (engine.results / "campaigns").iterdir()

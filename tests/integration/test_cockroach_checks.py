@@ -27,6 +27,7 @@ PASSING = {
 """Assumptions whose checks end well on the stand-in."""
 
 
+@pytest.mark.deep
 @pytest.mark.keystone
 def test_the_checks_run_on_the_stand_in_and_it_is_not_believed(tmp_path: Path) -> None:
     if reason := missing_postgresql():

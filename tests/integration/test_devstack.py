@@ -20,9 +20,9 @@ import yaml
 from tests.doubles import devstack
 from tests.doubles.standin.build import build
 from tests.integration.engine import Engine
-from tests.integration.test_standin import INSTALL
+from tests.integration.standin import INSTALL
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.deep, pytest.mark.destructive]
 
 CONTROL = "10.213.77.0/24"
 GATEWAY = "10.213.77.1"

@@ -15,7 +15,7 @@ from enos_crdb import loading
 from enos_crdb.campaign import Campaign, load_experiment, plan, shipped_experiments
 from tests.integration.engine import Engine
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.deep, pytest.mark.destructive]
 
 ALWAYS = ("cache_and_hash", "cluster_size_impact", "locality", "read_write_ratio")
 """latency_impact is executed by the notebook; the study of 2018 takes the longest, and its parts are in the others."""

@@ -21,12 +21,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from enos_crdb.command import SubprocessRunner
 from enos_crdb.phases.context import cache_directory
-from enos_crdb.providers.nspawn.prerequisites import missing
 from tests.doubles.grid5000 import Account, Cluster, Fault, Platform, Server, Site, messages
 from tests.doubles.grid5000.nodes import Nodes, link
 from tests.integration.engine import Engine
+from tests.integration.machines import layers_of, skip_without_hosts
 
 PARADOXE = [f"paradoxe-{number}.rennes.grid5000.fr" for number in (1, 2, 3)]
 ECOTYPE = "ecotype-1.nantes.grid5000.fr"
@@ -89,13 +88,14 @@ class Grid:
 @pytest.fixture(scope="module")
 def grid() -> Iterator[Grid]:
     """Containers that have the software of these tests on their disk, which is the slow part of a deployment."""
-    hopeless = [lack for lack in missing(SubprocessRunner(), suite="bookworm") if lack.package is None]
-    if hopeless:
-        pytest.skip("; ".join(map(str, hopeless)))
+    skip_without_hosts()
     directory = Path(tempfile.mkdtemp(prefix="ec-g5k-", dir="/var/tmp"))
     platform = Platform(sites=TWO_SITES)
     server, *others = PARADOXE
-    installed = layers(directory)
+    image = {key: value for key, value in content().items() if key != "g5k"}
+    file = directory / "image.yaml"
+    file.write_text(yaml.safe_dump({"name": "image", **image, "provider": "nspawn"}))
+    installed = layers_of(str(file), directory)
     layer_of = {server: installed["database-1"], **dict.fromkeys([*others, ECOTYPE], installed["rally-1"])}
     nodes = Nodes(directory / "nodes", cache_directory(), layer_of)
     try:
@@ -108,16 +108,6 @@ def grid() -> Iterator[Grid]:
     finally:
         nodes.destroy()
     shutil.rmtree(directory)
-
-
-def layers(directory: Path) -> dict[str, str]:
-    """What `enos_crdb` itself freezes of local hosts with the same software."""
-    file = directory / "image.yaml"
-    local = {key: value for key, value in content().items() if key != "g5k"}
-    file.write_text(yaml.safe_dump({"name": "image", **local, "provider": "nspawn"}))
-    engine = Engine(directory / "image")
-    engine.run("deploy", "--env", str(file), "--phase", "layers")
-    return dict(engine.state["layers"])
 
 
 @pytest.fixture
@@ -228,6 +218,7 @@ def test_nodes_as_grid5000_gives_them(grid: Grid, user: User, tmp_path: Path) ->
     assert len(platform.submissions()) == 1
 
 
+@pytest.mark.deep
 @pytest.mark.nspawn
 def test_an_environment_of_ones_own_and_a_vlan(grid: Grid, platform: Platform, tmp_path: Path) -> None:
     """kadeploy fails once on a node, and always on another, which is not needed; all of it through the access host."""
@@ -286,6 +277,7 @@ def time_passes(state: Path, seconds: float) -> None:
     state.write_text(json.dumps(known))
 
 
+@pytest.mark.deep
 @pytest.mark.nspawn
 def test_a_campaign_ends_before_the_reservation_does(user: User, platform: Platform, tmp_path: Path) -> None:
     """The second run would take an hour; half an hour is left."""
@@ -327,6 +319,7 @@ def test_interrupted_while_the_job_waits(applicant: User, bare: Platform, tmp_pa
     applicant.run("destroy")
 
 
+@pytest.mark.deep
 @pytest.mark.nspawn
 def test_two_sites(user: User, platform: Platform, tmp_path: Path) -> None:
     platform.hurry = True
@@ -344,6 +337,7 @@ def test_two_sites(user: User, platform: Platform, tmp_path: Path) -> None:
     assert platform.held() == []
 
 
+@pytest.mark.deep
 @pytest.mark.nspawn
 def test_a_job_made_by_hand(grid: Grid, user: User, platform: Platform, tmp_path: Path) -> None:
     import grid5000
@@ -397,6 +391,7 @@ def test_faults_of_the_api_become_sentences(applicant: User, bare: Platform, tmp
     assert "OAR suspects nodes" in told
 
 
+@pytest.mark.deep
 def test_kadeploy_that_fails_everywhere(applicant: User, bare: Platform, tmp_path: Path) -> None:
     bare.kadeploy_ko.update(dict.fromkeys(PARADOXE, -1))
     file = experiment(tmp_path, env_name="debian12-min")
@@ -406,6 +401,7 @@ def test_kadeploy_that_fails_everywhere(applicant: User, bare: Platform, tmp_pat
     assert bare.held() == []
 
 
+@pytest.mark.deep
 def test_what_is_lacking_is_told_beforehand(applicant: User, bare: Platform, tmp_path: Path) -> None:
     file = experiment(tmp_path)
     try:

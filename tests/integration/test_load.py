@@ -11,8 +11,9 @@ import pytest
 
 from enos_crdb import stats
 from tests.integration.engine import Engine
+from tests.integration.shared import Shared
 
-pytestmark = [pytest.mark.nspawn, pytest.mark.alone]
+pytestmark = pytest.mark.nspawn
 
 SCENARIO = "keystone/authenticate-user-and-validate-token"
 FILE = "configs/local.yaml"
@@ -44,6 +45,25 @@ def round_trips(engine: Engine) -> float:
     return float(grown / len(rows(engine, "iteration")))
 
 
+@pytest.mark.xdist_group("postgresql")
+def test_an_open_loop_intends_its_starts(pair: Shared) -> None:
+    """How late they are is measured when nothing runs beside (deep)."""
+    shown = bench(pair, open_loop(4.0, 4.0), "concurrency=8", "warm_up_s=2")
+    whole, response = rows(pair, "iteration"), rows(pair, "response")
+    assert len(whole) == len(response) == 16, "nothing that was intended is left out"
+    assert response["intended_at"].diff().dropna().between(0.2499, 0.2501).all()
+    assert (response["value"] >= whole["value"]).all()
+    assert (response["value"] - whole["value"]).to_numpy() == pytest.approx(
+        (whole["started_at"] - whole["intended_at"]).to_numpy(), abs=1e-4
+    )
+    assert list(whole["window"]) == ["warm-up"] * 8 + ["steady"] * 8
+    assert "8 iterations of the first 2 s (warm-up)" in shown
+    assert round_trips(pair) > 10
+
+
+@pytest.mark.deep
+@pytest.mark.alone
+@pytest.mark.destructive
 def test_the_load_and_what_keystone_remembers(engine: Engine) -> None:
     engine.run("deploy", "--env", FILE)
     an_open_loop_that_keystone_follows(engine)

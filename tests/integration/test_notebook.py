@@ -13,7 +13,7 @@ import pytest
 from enos_crdb.campaign import Campaign
 from tests.integration.engine import ROOT, Engine
 
-pytestmark = [pytest.mark.nspawn, pytest.mark.alone]
+pytestmark = pytest.mark.nspawn
 
 NOTEBOOK = ROOT / "docs" / "tutorial" / "distance.ipynb"
 
@@ -22,6 +22,9 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
+@pytest.mark.deep
+@pytest.mark.alone
+@pytest.mark.destructive
 def test_the_notebook_runs_a_campaign_and_draws_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     place = engine.results.parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))

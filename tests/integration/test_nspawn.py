@@ -21,8 +21,8 @@ from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import ConfigurationError, ProviderError
 from enos_crdb.phases.context import cache_directory
 from enos_crdb.providers.nspawn import Configuration, HostRequest, NetworkRequest, Nspawn
-from enos_crdb.providers.nspawn.prerequisites import missing
 from tests.integration.engine import traces
+from tests.integration.machines import skip_without_hosts
 
 pytestmark = pytest.mark.nspawn
 
@@ -33,9 +33,7 @@ Make = Callable[..., Nspawn]
 
 @pytest.fixture(scope="module", autouse=True)
 def machine() -> None:
-    hopeless = [lack for lack in missing(RUNNER, suite="bookworm") if lack.package is None]
-    if hopeless:
-        pytest.skip("; ".join(map(str, hopeless)))
+    skip_without_hosts()
 
 
 @pytest.fixture
@@ -317,6 +315,7 @@ def test_killed_while_building_a_layer(make: Make, tmp_path: Path) -> None:
     assert not provider.layer_exists("never-finished")
 
 
+@pytest.mark.deep
 def test_after_a_reboot_hosts_come_back_as_they_were(make: Make, tmp_path: Path) -> None:
     provider = make()
     first = provider.acquire()
@@ -371,6 +370,7 @@ else:
 """
 
 
+@pytest.mark.deep
 def test_on_a_machine_with_systemd_that_drops_forwarded_packets(make: Make, tmp_path: Path) -> None:
     """A host of ours is such a machine: local hosts in a local host, with iptables only, files in memory."""
     if Path(sys.base_prefix) == Path("/usr"):

@@ -8,10 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,22 +25,17 @@ import pytest
 from tests.doubles.standin import DISTRIBUTION, MADE_UP
 from tests.doubles.standin.build import build
 from tests.integration.engine import ArgvWatch, Engine, mark_of, traces
-from tests.integration.test_faults import hosts_of
-from tests.integration.test_main_job import ITERATIONS, SCENARIOS, bench, no_secret_outside_its_file
+from tests.integration.machines import skip_without_hosts
+from tests.integration.runs import ITERATIONS, SCENARIOS, bench, no_secret_outside_its_file
+from tests.integration.standin import INSTALL
 
 pytestmark = pytest.mark.nspawn
 
 FILE = "configs/local-cockroachdb.yaml"
+RUN = SCENARIOS[1:2]
 NODES = ("database-1", "database-2", "database-3")
 CERTIFICATES = "/etc/cockroach/certs"
 EXPORTED = ("settings", "zones", "ranges", "nodes", "statements", "transactions", "contention")
-INSTALL = (
-    "mkdir -p /etc/postgresql-common",
-    "echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf",
-    "apt-get -qq update",
-    "DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends postgresql >/dev/null 2>&1",
-)
-"""PostgreSQL's programs without a server: the stand-in starts its own, on the node that is initialised."""
 FAR_OFF = "7F7F0101,127.127.1.1,10,1795340098.0,{offset},{offset},0.0,0.0,0.0,0.0,0.0,0.0,0.0,Normal"
 """What `chronyc -c tracking` prints of a clock that is `offset` seconds off."""
 
@@ -76,42 +74,75 @@ def address_of(engine: Engine, host: str) -> str:
     return str(entry["addresses"]["database"])
 
 
-def test_three_nodes(engine: Engine, tmp_path: Path) -> None:
-    deployed = Deployed(engine, tmp_path / "binary")
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Three nodes with the stand-in, deployed and benched once, for the tests of this file."""
+
+    deployed: Deployed
+    engine: Engine
+    seen: frozenset[str]
+    """Secrets in the arguments of any process meanwhile."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    skip_without_hosts()
+    place = Path(tempfile.mkdtemp(prefix="enos_crdb-standin-", dir="/var/tmp"))
+    engine = Engine(place / "results")
+    deployed = Deployed(engine, place / "binary")
     with ArgvWatch(engine) as watch:
         deployed.until_installed()
-        directory, mark = engine.directory, mark_of(engine.directory)
-        assert mark is not None
-        what_goes_wrong_leaves_nothing_half_started(deployed)
         deployed.deploy()
-        bench(engine, status=7)  # it is measured and collected, then refused
-    assert watch.seen == set(), "no secret in the arguments of any process"
+        bench(engine, scenarios=RUN, status=7)  # it is measured and collected, then refused
+    directory, mark = engine.directory, mark_of(engine.directory)
+    assert mark is not None
+    try:
+        yield Cluster(deployed=deployed, engine=engine, seen=frozenset(watch.seen))
+        engine.forget_logs()
+        deployed.deploy()
+        assert engine.changed() == {}, "a second deployment changes nothing, whatever tests did meanwhile"
+        nothing_stays_on_hosts_that_are_kept(engine)
+    finally:
+        engine.run("destroy")
+    assert traces(directory, mark) == []
+    shutil.rmtree(place)
 
-    the_cluster_is_as_asked(deployed)
+
+def test_three_nodes(cluster: Cluster) -> None:
+    engine = cluster.engine
+    assert cluster.seen == set(), "no secret in the arguments of any process"
+    the_cluster_is_as_asked(cluster.deployed)
     keys_are_private(engine)
     the_run_is_complete(engine)
-    no_secret_outside_its_file(directory, engine.secrets)
-    no_key_outside_its_file(directory, engine.secrets)
+    no_secret_outside_its_file(engine.directory, engine.secrets)
+    no_key_outside_its_file(engine.directory, engine.secrets)
     the_run_is_not_reported(engine)
 
-    engine.forget_logs()
-    deployed.deploy()
-    assert engine.changed() == {}, "a second deployment changes nothing"
 
-    a_killed_host_comes_back_as_the_same_node(deployed)
-    everything_is_killed_and_comes_back(deployed)
-
+@pytest.mark.deep
+def test_killed_nodes_come_back(cluster: Cluster) -> None:
+    engine = cluster.engine
+    a_killed_host_comes_back_as_the_same_node(cluster.deployed)
+    everything_is_killed_and_comes_back(cluster.deployed)
     engine.run("openstack", "--", "project", "create", "demo")
     bench(engine, "--times", "1", "--concurrency", "1", scenarios=SCENARIOS[:1], status=7)
     assert "demo" not in engine.run("openstack", "--", "project", "list", "-f", "value", "-c", "Name").output
 
+
+@pytest.mark.deep
+@pytest.mark.destructive
+def test_what_goes_wrong_leaves_nothing_half_started(engine: Engine, tmp_path: Path) -> None:
+    deployed = Deployed(engine, tmp_path / "binary")
+    deployed.until_installed()
+    what_goes_wrong_leaves_nothing_half_started(deployed)
+
+
+def nothing_stays_on_hosts_that_are_kept(engine: Engine) -> None:
     engine.run("destroy", "--hosts", "keep")
     left = "ls -d /var/lib/cockroach /etc/cockroach /var/log/cockroach /etc/keystone/cockroachdb 2>/dev/null || true"
     for node in NODES:
         assert engine.on(node, left).strip() == ""
         assert "inactive" in engine.on(node, "systemctl is-active cockroach || true")
-    engine.run("destroy")
-    assert traces(directory, mark) == []
 
 
 def what_goes_wrong_leaves_nothing_half_started(deployed: Deployed) -> None:
@@ -127,12 +158,12 @@ def what_goes_wrong_leaves_nothing_half_started(deployed: Deployed) -> None:
     nothing_runs(engine)
     engine.on(NODES[1], "rm /usr/local/bin/chronyc")
 
-    hosts_of(engine).cut_host(NODES[2], "database")
+    engine.local_hosts.cut_host(NODES[2], "database")
     said = deployed.deploy("--phase", "database", "--set", "database.join_timeout_s=20", status=5)
     assert f"{NODES[2]}" in said
     assert "did not join the cluster" in said
     nothing_runs(engine)
-    hosts_of(engine).heal_host(NODES[2], "database")
+    engine.local_hosts.heal_host(NODES[2], "database")
 
 
 def nothing_runs(engine: Engine) -> None:
@@ -176,11 +207,11 @@ def the_run_is_complete(engine: Engine) -> None:
     assert DISTRIBUTION in json.dumps(manifest["versions"]["database-1"]), "collected, and marked"
     samples = pd.read_csv(run / "samples.csv")
     iterations = samples[samples.metric == "iteration"]
-    assert iterations.groupby("scenario").size().to_dict() == dict.fromkeys(SCENARIOS, ITERATIONS)
+    assert iterations.groupby("scenario").size().to_dict() == dict.fromkeys(RUN, ITERATIONS)
     assert set(samples.outcome) == {"ok"}
     for node in NODES:
         files = sorted((run / "hosts" / node / "counters").glob("*.json"))
-        assert len(files) == len(SCENARIOS)
+        assert len(files) == len(RUN)
         for path in files:
             counted = json.loads(path.read_text())
             assert counted["after"]["sql_query_count"] >= counted["before"]["sql_query_count"] > 0
@@ -214,7 +245,7 @@ def the_run_is_not_reported(engine: Engine) -> None:
 def a_killed_host_comes_back_as_the_same_node(deployed: Deployed) -> None:
     engine = deployed.engine
     lost = {node["locality"]: node["id"] for node in deployed.nodes()}
-    hosts_of(engine).kill_host(NODES[2])
+    engine.local_hosts.kill_host(NODES[2])
     token = "python3 -c 'import time; time.sleep(6)'; cockroach node status --format=csv"
     login = f"--certs-dir={CERTIFICATES} --host={address_of(engine, NODES[0])}:26257"
     live = {
@@ -253,6 +284,7 @@ def mirror(directory: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.deep
 def test_a_binary_that_cannot_be_had(engine: Engine, tmp_path: Path) -> None:
     """Each is refused in its own words, before anything is installed, and nothing is left."""
     (tmp_path / "mirror").mkdir()

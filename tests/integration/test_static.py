@@ -15,11 +15,9 @@ import pytest
 import yaml
 
 from enos_crdb import wheelhouse
-from enos_crdb.command import SubprocessRunner
 from enos_crdb.phases.context import cache_directory
-from enos_crdb.providers.nspawn.prerequisites import missing
 from tests.integration.engine import ROOT, Engine
-from tests.integration.machines import Machines, boot, layer
+from tests.integration.machines import Machines, boot, layer, layers_of, skip_without_hosts
 
 pytestmark = pytest.mark.nspawn
 
@@ -29,12 +27,11 @@ BENCH = ("--scenario", "keystone/authenticate-user-and-validate-token", "--times
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
-    """Two machines. The software is there already where an earlier deployment left a layer of it: time."""
-    if lacks := missing(SubprocessRunner(), suite="bookworm"):
-        pytest.skip("; ".join(map(str, lacks)))
+    """Two machines that have the software already: installing it is not what is tested here."""
+    skip_without_hosts()
     directory = Path(tempfile.mkdtemp(prefix="enos_crdb-static-", dir="/var/tmp"))
-    local = ROOT / "configs" / "local.yaml"
-    made = boot(directory, {"one": layer(local, "database", "keystone"), "two": layer(local, "rally")})
+    installed = layers_of("configs/local.yaml", directory)
+    made = boot(directory, {"one": installed["database-1"], "two": installed["rally-1"]})
     # What packages make of themselves, and a layer therefore has.
     made.on("one", "pg_dropcluster 15 main; systemctl disable --now memcached; true")
     yield made
@@ -94,6 +91,7 @@ def test_a_deployment_on_machines_that_are_there(engine: Engine, file: Path, mac
     engine.run("destroy")
 
 
+@pytest.mark.deep
 def test_a_user_who_may_use_sudo_and_a_network_for_the_database(engine: Engine, file: Path, machines: Machines) -> None:
     for name in ("one", "two"):
         machines.add_user(name, "researcher", sudo=True)
@@ -133,6 +131,7 @@ def test_machines_that_cannot_be_used_are_told_before_anything_is_done(
         assert machines.on("one", f"ls {MARKER}", check=False) == ""
 
 
+@pytest.mark.deep
 def test_a_database_of_somebody_else_is_left_alone(engine: Engine, file: Path, machines: Machines) -> None:
     machines.on("one", "mkdir -p /var/lib/postgresql/15/main && touch /var/lib/postgresql/15/main/precious")
     try:
@@ -147,8 +146,7 @@ def test_a_database_of_somebody_else_is_left_alone(engine: Engine, file: Path, m
 @pytest.fixture
 def laptop(tmp_path: Path) -> Iterator[Machines]:
     """A machine that has this checkout and its Python, for enos_crdb to run on, instead of on the real one."""
-    if lacks := missing(SubprocessRunner(), suite="bookworm"):
-        pytest.skip("; ".join(map(str, lacks)))
+    skip_without_hosts()
     base = Path(sys.base_prefix)
     if base == Path("/usr"):
         pytest.skip("this Python is the system's own, which a container cannot be given")
@@ -160,6 +158,7 @@ def laptop(tmp_path: Path) -> Iterator[Machines]:
     made.provider.destroy()
 
 
+@pytest.mark.deep
 def test_this_machine_is_the_only_host(tmp_path: Path, laptop: Machines) -> None:
     document = yaml.safe_load((ROOT / "configs" / "static.yaml").read_text())
     machines = [{"roles": ["database", "keystone", "rally"]}]

@@ -20,12 +20,11 @@ import yaml
 
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import CommandError
-from enos_crdb.providers.nspawn.prerequisites import missing
 from enos_crdb.providers.nspawn.suite import is_ubuntu
 from tests.integration.engine import Engine
-from tests.integration.machines import Machines, boot
+from tests.integration.machines import Machines, boot, skip_without_hosts
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.deep, pytest.mark.destructive]
 
 ASKED = os.environ.get("ENOS_CRDB_SUITES", "")
 SUITES = ("trixie", "noble", "jammy")
@@ -68,9 +67,7 @@ def archive(suite: str) -> str | None:
 @pytest.fixture(autouse=True)
 def machine() -> None:
     for suite in WANTED:
-        hopeless = [lack for lack in missing(SubprocessRunner(), suite=suite) if lack.package is None]
-        if hopeless:
-            pytest.skip("; ".join(f"{lack} {lack.remedy}" for lack in hopeless))
+        skip_without_hosts(suite)
 
 
 def document(backend: str) -> dict[str, Any]:

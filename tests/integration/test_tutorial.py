@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from tests.integration.engine import ROOT, Engine, mark_of, traces
+from tests.pages import TUTORIAL, examples, shown
 
-pytestmark = pytest.mark.nspawn
-
-TUTORIAL = ROOT / "docs" / "tutorial" / "first-result.md"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """A command of a page, and the lines it is said to print; ``...`` stands for anything."""
-
-    command: str
-    output: tuple[str, ...]
-
-
-def examples(page: str) -> Iterator[Example]:
-    """The commands of the ``console`` blocks of a Markdown page, in order."""
-    for block in re.findall(r"^```console\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE):
-        for text in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, *output = text.splitlines()
-            yield Example(command=command, output=tuple(line for line in output if line.strip() not in ("", "...")))
-
-
-def shown(line: str, output: str, position: int) -> int:
-    """Where the first line like `line` ends in `output`, after `position`; -1 when there is none."""
-    pattern = r"[^\n]*".join(re.escape(part.strip()) for part in line.split("..."))
-    found = re.compile(pattern).search(output, position)
-    return found.end() if found else -1
+pytestmark = [pytest.mark.nspawn, pytest.mark.deep, pytest.mark.destructive]
 
 
 def test_the_tutorial_works_as_it_stands(engine: Engine) -> None:

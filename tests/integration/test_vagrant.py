@@ -26,7 +26,7 @@ from tests.doubles.vagrant import FakeVagrant
 from tests.integration.engine import ROOT, Engine, mark_of, traces
 from tests.integration.machines import layer
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.deep, pytest.mark.destructive]
 
 BENCH = ("--scenario", "keystone/authenticate-user-and-validate-token", "--times", "4", "--concurrency", "2")
 BOX = "ENOS_CRDB_VAGRANT_BOX"

@@ -31,6 +31,7 @@ from tests.keystone.service import ADMIN_PASSWORD, API_SCRIPT, REGION
 
 pytestmark = [
     pytest.mark.keystone,
+    pytest.mark.xdist_group("wire double"),
     pytest.mark.skipif(missing_postgresql() is not None, reason=missing_postgresql() or ""),
 ]
 
@@ -128,7 +129,13 @@ def job(request: pytest.FixtureRequest, jobs: Mapping[str, Future[Any]]) -> Any:
     return jobs[request.param].result()
 
 
-def looks_at(*names: str) -> pytest.MarkDecorator:
+def versions() -> Iterator[Any]:
+    """One of them always; the others, whose rules differ little, are deep."""
+    for version in VERSIONS:
+        yield pytest.param(version, marks=() if version == "25.4.11" else pytest.mark.deep)
+
+
+def looks_at(*names: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("job", names, indirect=True)
 
 
@@ -165,7 +172,7 @@ def make_and_drive(place: Place, version: str, *, release: str = RELEASE, thread
     return Run(drive=drive, statistics=statistics, schema=schema, left=left, again=again)
 
 
-@looks_at(*VERSIONS)
+@looks_at(*versions())
 def test_keystone_answers_rightly_while_the_database_asks_for_replays(job: Run) -> None:
     job.drive.check()
     assert job.drive.requests >= REQUESTS
@@ -183,7 +190,7 @@ LEFT = {"project": 1, "user": 1, "local_user": 1, "password": 1, "role": 1, "tru
 only marks as deleted."""
 
 
-@looks_at(*VERSIONS)
+@looks_at(*versions())
 def test_replays_leave_no_row_behind(job: Run) -> None:
     assert {table: count for table, count in job.left.items() if table != "revocation_event"} == LEFT
 
@@ -192,7 +199,7 @@ POSTGRESQL_ONLY = re.compile(r"CREATE FUNCTION public\.\w+\(\) RETURNS trigger\n
 """Keystone's migrations make four functions for triggers that no longer exist, if the dialect is called postgresql."""
 
 
-@looks_at(*VERSIONS)
+@looks_at(*versions())
 def test_the_schema_is_that_of_postgresql(job: Run, place: Place) -> None:
     theirs, functions = POSTGRESQL_ONLY.subn("", place.schema)
     assert functions == 4
@@ -203,6 +210,7 @@ def paragraphs(schema: str) -> list[str]:
     return [text for text in re.split(r"\n{2,}", schema.strip()) if text]
 
 
+@pytest.mark.deep
 @looks_at(*OTHER_RELEASES)
 def test_the_other_releases_run_too(job: Run) -> None:
     job.drive.check()
@@ -227,6 +235,7 @@ def bare(place: Place) -> dict[str, Any]:
         return {"again": again, "plain": plain, "faulty": faulty, "injected": double.statistics["injected"]}
 
 
+@pytest.mark.deep
 def test_without_the_package_the_migrations_fail_before_26_2(place: Place) -> None:
     place.server.create("bare_25")
     with place.double("bare_25", "25.4.11") as (double, url):
@@ -236,6 +245,7 @@ def test_without_the_package_the_migrations_fail_before_26_2(place: Place) -> No
         assert double.statistics["refused"] == {"drop-unique-constraint": 1}
 
 
+@pytest.mark.deep
 @looks_at("bare")
 def test_without_the_package_duplicates_and_conflicts_are_errors(job: dict[str, Any]) -> None:
     assert job["again"].status != 0
@@ -251,6 +261,7 @@ def plugin_alone(place: Place) -> Run:
         return Run(drive=place.keystone(url, drivers="plugin").drive(rounds=1, threads=4))
 
 
+@pytest.mark.deep
 @looks_at("plugin")
 def test_with_the_plugin_alone_conflicts_are_errors(job: Run) -> None:
     assert job.drive.unexpected
@@ -267,6 +278,7 @@ def read_committed(place: Place) -> Run:
         return Run(drive=keystone.drive(rounds=1, threads=1), statistics=double.statistics)
 
 
+@pytest.mark.deep
 @looks_at("read committed")
 def test_read_committed_meets_no_conflicts(job: Run) -> None:
     assert job.drive.check().total["replays"] == 0
@@ -369,6 +381,7 @@ def test_genuine_conflicts_are_replayed(job: Run) -> None:
     assert job.drive.total["gave_up"] == 0
 
 
+@pytest.mark.deep
 @looks_at("genuine, Keystone's own drivers")
 def test_genuine_conflicts_are_errors_of_keystones_own_drivers(job: Run) -> None:
     assert job.drive.unexpected
@@ -410,6 +423,7 @@ def killed(place: Place) -> Run:
         return Run(drive=drive, statistics=double.statistics)
 
 
+@pytest.mark.deep
 @looks_at("killed")
 def test_connections_that_end_cost_only_commits_under_way(job: Run) -> None:
     """The double notes what each client had sent last when its connection ended: COMMIT, or anything else."""

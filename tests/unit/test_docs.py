@@ -12,7 +12,7 @@ import yaml
 
 from enos_crdb import config
 from enos_crdb.cli.commands import cli
-from tests.integration.test_tutorial import TUTORIAL, examples, shown
+from tests.pages import TUTORIAL, examples, shown
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
