@@ -52,10 +52,10 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_deployment() -> Iterator[Shared]:
+def postgresql_deployment(request: pytest.FixtureRequest) -> Iterator[Shared]:
     """PostgreSQL and Keystone on one host, Rally on another."""
     skip_without_hosts()
-    with shared("configs/local.yaml") as made:
+    with shared(request.session, "configs/local.yaml") as made:
         yield made
 
 
@@ -67,10 +67,10 @@ def pair(postgresql_deployment: Shared) -> Iterator[Shared]:
 
 
 @pytest.fixture(scope="session")
-def galera_deployment() -> Iterator[Shared]:
+def galera_deployment(request: pytest.FixtureRequest) -> Iterator[Shared]:
     """Three Galera nodes with a Keystone each, and Rally on another host."""
     skip_without_hosts()
-    with shared("configs/local-galera.yaml") as made:
+    with shared(request.session, "configs/local-galera.yaml") as made:
         yield made
 
 

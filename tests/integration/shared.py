@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.integration.engine import ArgvWatch, Engine, mark_of, traces
 
 LOOK = r"""
 systemctl list-units --type=service --state=running,failed --plain --no-legend | awk '{print "unit", $1, $4}'
 ss -Hltn | awk '{print "listens", $4}'
 ps -eo user=,comm= | sort -u | sed 's/^/process /'
-find /etc /root /srv /usr/local /home -xdev -type f ! -path '*/__pycache__/*' -exec md5sum {} + | sed 's/^/file /'
-find /tmp /var/tmp /opt -xdev -maxdepth 2 ! -name 'systemd-private-*' ! -name '.ansible*' | sed 's/^/place /'
+find /etc /root /srv /usr/local /home -xdev -type f ! -path '*/__pycache__/*' ! -path '*/.cache/*' -exec md5sum {} + | sed 's/^/file /'
+find /tmp /var/tmp /opt -xdev -maxdepth 2 ! -path '*/systemd-private-*' ! -name '.ansible*' | sed 's/^/place /'
 iptables-save 2>/dev/null | grep ^-A | sed 's/^/rule /'
 true
 """
@@ -51,8 +53,11 @@ class Shared(Engine):
 
 
 @contextmanager
-def shared(file: str, *options: str) -> Iterator[Shared]:
-    """Deploy `file`; at the end a second deployment must change nothing, and destruction leave nothing but results."""
+def shared(session: pytest.Session, file: str, *options: str) -> Iterator[Shared]:
+    """Deploy `file`; at the end a second deployment must change nothing, and destruction leave nothing but results.
+
+    The results are kept when a test of `session` failed.
+    """
     place = Path(tempfile.mkdtemp(prefix="enos_crdb-shared-", dir="/var/tmp"))
     engine = Engine(place / "results")
     with ArgvWatch(engine) as watch:
@@ -74,7 +79,8 @@ def shared(file: str, *options: str) -> Iterator[Shared]:
     made.run("destroy")
     if list(made.directory.glob("runs/*/samples.csv")):
         assert "iterations" in made.run("report").output, "results outlive the hosts"
-    shutil.rmtree(place)
+    if not session.testsfailed:
+        shutil.rmtree(place)
 
 
 @contextmanager
