@@ -17,7 +17,8 @@ LOOK = r"""
 systemctl list-units --type=service --state=running,failed --plain --no-legend | awk '{print "unit", $1, $4}'
 ss -Hltn | awk '{print "listens", $4}'
 ps -eo user=,comm= | sort -u | sed 's/^/process /'
-find /etc /root /srv /usr/local /home -xdev -type f ! -path '*/__pycache__/*' ! -path '*/.cache/*' -exec md5sum {} + | sed 's/^/file /'
+find /etc /root /srv /usr/local /home -xdev -type f ! -path '*/__pycache__/*' ! -path '*/.cache/*' -exec md5sum {} + \
+  | sed 's/^/file /'
 find /tmp /var/tmp /opt -xdev -maxdepth 2 ! -path '*/systemd-private-*' ! -name '.ansible*' | sed 's/^/place /'
 iptables-save 2>/dev/null | grep ^-A | sed 's/^/rule /'
 true
