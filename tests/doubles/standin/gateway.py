@@ -5,13 +5,14 @@ What is answered there is the wire double's; this node counts, and waits for a q
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tests.doubles.cockroachdb_wire import Answer, Client, Double, Refusal, Statement, Wire, messages
+from tests.doubles.cockroachdb_wire import Answer, Client, ConnectionEnded, Double, Refusal, Statement, Wire, messages
 from tests.doubles.standin import peers
 from tests.doubles.standin.cluster_statements import ClusterSession
 from tests.doubles.standin.trust import CertificateError, Unreachable
@@ -124,7 +125,7 @@ class Gateway:
 
 def relay(client: Wire, upstream: Wire, heard: Callable[[str], None]) -> None:
     """Carry a session until a side is gone; `heard` is told the text of each query."""
-    try:
+    with contextlib.suppress(ConnectionEnded), contextlib.closing(upstream):
         while True:
             for side in messages.readable(client, upstream):
                 if side is upstream:
@@ -134,5 +135,3 @@ def relay(client: Wire, upstream: Wire, heard: Callable[[str], None]) -> None:
                 if kind == b"Q":
                     heard(body[:-1].decode())
                 upstream.send(messages.message(kind, body))
-    finally:
-        upstream.close()
