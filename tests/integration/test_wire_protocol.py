@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.cockroachdb_wire import DISTRIBUTION, Client, ConnectionEnded, Double, Faults, messages
+from tests.doubles.cockroachdb_wire import Client, ConnectionEnded, Double, Faults, messages
 from tests.keystone import PostgreSQL, missing_postgresql
 
 pytestmark = [
@@ -50,14 +50,6 @@ def double(server: PostgreSQL) -> Iterator[Callable[..., Double]]:
     yield make
     for one in started:
         one.stop()
-
-
-def test_it_announces_a_version_of_cockroachdb(double: Callable[..., Double]) -> None:
-    client = Client(double("25.4.11").address)
-    assert f"CockroachDB {DISTRIBUTION} v25.4.11 " in (client("select version()").rows[0][0] or "")
-    assert client.parameters["server_version"] == "13.0.0"
-    assert "v25.4.11" in client.parameters["crdb_version"]
-    assert client("SHOW transaction_isolation").rows == (("serializable",),)
 
 
 def test_a_refusal_fails_the_transaction(double: Callable[..., Double]) -> None:
@@ -134,18 +126,6 @@ def test_retry_errors_leave_nothing_behind(double: Callable[..., Double], fault:
     assert replies[-1].status == "I"
     assert client("SELECT count(*) FROM t").rows == (("0",),)
     assert one.statistics["injected"] == {fault: 1}
-
-
-def test_read_committed_is_spared_retry_errors(double: Callable[..., Double]) -> None:
-    Client(double().address)(MAKE)
-    for version, failures in (("25.4.11", 0), ("23.2.30", 1)):
-        one = double(version, faults=Faults(retry_at_write=1))
-        client = Client(one.address)
-        client("BEGIN ISOLATION LEVEL READ COMMITTED")
-        assert (client("INSERT INTO t VALUES (1, 'a')").sqlstate == "40001") == bool(failures)
-        client("ROLLBACK")
-        assert sum(one.statistics["injected"].values()) == failures
-        assert sum(one.statistics["spared"].values()) == 1 - failures
 
 
 @pytest.mark.parametrize(

@@ -130,16 +130,6 @@ def test_jobs_of_others_are_not_ours_to_delete(platform: Platform, api: Any) -> 
         api.sites["rennes"].jobs[theirs.uid].delete()
 
 
-def test_a_job_is_killed_once(api: Any) -> None:
-    job = api.sites["rennes"].jobs.create(job_body("nodes=1"))
-    job.refresh()
-    job.delete()
-    with pytest.raises(Exception, match="This job was already killed"):
-        job.delete()
-    job.refresh()
-    assert job.state == "error"
-
-
 @pytest.mark.parametrize("wrong", [{"nodes": NODES[:4]}, {"environment": "debian13-nope"}, {"nodes": []}], ids=str)
 def test_kadeploy_installs_what_it_knows_on_nodes_of_ours(account: Account, wrong: dict[str, Any]) -> None:
     mine = provider(3, job_type=["deploy"], env_name="debian12-min")

@@ -76,7 +76,7 @@ def ca() -> certificates.Pair:
 def secure(cockroach: Path, ca: certificates.Pair, tmp_path: Path) -> Iterator[str]:
     """The address of a node that waits for `init`; its certificates are in ``certs``."""
     certs, address = certified(tmp_path / "certs", ca), f"127.0.0.1:{free_port()}"
-    command = [cockroach, "start", f"--certs-dir={certs}", "--join=127.0.0.1:9", f"--store=path={tmp_path}/data"]
+    command = [str(cockroach), "start", f"--certs-dir={certs}", "--join=127.0.0.1:9", f"--store=path={tmp_path}/data"]
     command += [f"--listen-addr={address}", f"--http-addr=127.0.0.1:{free_port()}"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
