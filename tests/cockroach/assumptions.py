@@ -260,7 +260,7 @@ ASSUMPTIONS = (
     Assumption(
         id="certificate-is-user",
         sentence="a client certificate of one user does not open a session of another",
-        relied_on=("tests/doubles/cockroachdb_wire/session.py", "docs/how-to/cockroachdb.md"),
+        relied_on=("tests/doubles/cockroachdb_wire/opening.py", "docs/how-to/cockroachdb.md"),
         source=DOCS + "authentication",
     ),
     Assumption(

@@ -23,9 +23,8 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.cockroachdb_wire import Double, Faults, Statement
+from tests.doubles.cockroachdb_wire import Client, Double, Faults, Statement
 from tests.doubles.cockroachdb_wire.faults import Injector
-from tests.integration.test_wire_protocol import Client
 from tests.keystone import Drive, Ended, Keystone, PostgreSQL, environment, missing_postgresql
 from tests.keystone.service import ADMIN_PASSWORD, API_SCRIPT, REGION
 

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
-import ssl
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from . import messages
 from .faults import Faults, Injector
-from .messages import ConnectionEnded
+from .messages import Address, ConnectionEnded, Wire
 from .session import Responder, Session
 from .versions import Version
-
-Address = tuple[str, int] | str
-"""Host and port, or the path of a unix socket."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tls:
-    """PEM files of the encrypted side: the server's certificate and key, and the authority of clients' certificates."""
-
-    certificate: Path
-    key: Path
-    authority: Path
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
-        context.load_verify_locations(self.authority)
-        context.verify_mode = ssl.CERT_OPTIONAL  # without one the user is refused, in words
-        return context
 
 
 class Double:
     """A PostgreSQL that behaves like `version` of CockroachDB to those who connect here.
 
     ``listen``: host and port, 0 for a free one. ``log``: a file of JSON lines; without ``log_statements`` only faults,
-    refusals, and what became of sessions. ``responder`` answers statements that PostgreSQL cannot.
+    refusals, and what became of sessions.
     """
 
     def __init__(
@@ -53,21 +35,18 @@ class Double:
         version: Version | str,
         listen: tuple[str, int] = ("127.0.0.1", 0),
         faults: Faults | None = None,
-        tls: Tls | None = None,
         log: Path | None = None,
         log_statements: bool = False,
-        responder: Responder | None = None,
     ) -> None:
         self.version = Version.parse(version) if isinstance(version, str) else version
         self.injector = Injector(faults or Faults())
-        self.responder = responder
-        self.client_tls = tls.context() if tls else None
         self.address = listen
         self._backend = backend
         self._log_path, self._log_statements = log, log_statements
         self._log: IO[str] | None = None
         self._lock = threading.Lock()
         self._counts: dict[str, Counter[str]] = {}
+        self._numbers = itertools.count(1)
         self._sessions: dict[Session, threading.Thread] = {}
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -114,7 +93,7 @@ class Double:
     def statistics(self) -> dict[str, dict[str, int]]:
         """What happened so far.
 
-        ``messages``: queries by group (statements, begins, commits, rollbacks, pings, batches), and sessions, cancels,
+        ``messages``: queries by group (statements, begins, commits, rollbacks, pings, batches), and sessions,
         autocommits, rewritten and answered ones, genuine_retries (40001 of PostgreSQL itself). ``injected`` by
         fault, ``spared`` by READ COMMITTED, ``refused`` by rule, ``lost``: sessions whose
         backend ended, by what the client had asked last: COMMIT of a transaction, or anything else.
@@ -128,19 +107,23 @@ class Double:
         with self._lock:
             self._counts.clear()
 
+    def serve(self, client: Wire, parameters: Mapping[str, str], responder: Responder) -> None:
+        """Serve a client that did not connect here, until it goes.
+
+        Its connection is open and its user is who ``parameters`` say. `responder` is asked first about each statement.
+        """
+        session = Session(next(self._numbers), client, self, responder)
+        with self._lock:
+            self._sessions[session] = threading.current_thread()
+        self._run(session, parameters)
+
     # For sessions
 
-    def connect(self) -> socket.socket:
+    def connect(self) -> Wire:
         try:
-            if isinstance(self._backend, str):
-                stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                stream.connect(self._backend)
-                return stream
-            stream = socket.create_connection(self._backend)
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return messages.connect(self._backend)
         except OSError as error:
             raise ConnectionEnded(f"no backend at {self._backend}: {error}") from error
-        return stream
 
     def count(self, group: str, name: str) -> None:
         with self._lock:
@@ -156,23 +139,20 @@ class Double:
                 self._log.flush()
 
     def _accept(self, listener: socket.socket) -> None:
-        number = 0
         while True:
             try:
                 stream, _ = listener.accept()
             except OSError:
                 return  # stopped
-            number += 1
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            session = Session(number, stream, self)
-            thread = threading.Thread(target=self._serve, args=(session,), daemon=True)
+            session = Session(next(self._numbers), Wire(stream), self)
+            thread = threading.Thread(target=self._run, args=(session,), daemon=True)
             with self._lock:
                 self._sessions[session] = thread
             thread.start()
 
-    def _serve(self, session: Session) -> None:
+    def _run(self, session: Session, parameters: Mapping[str, str] | None = None) -> None:
         try:
-            session.run()
+            session.run(parameters)
         finally:
             with self._lock:
                 self._sessions.pop(session, None)

@@ -1,18 +1,23 @@
-"""PostgreSQL's wire protocol (version 3), as far as a proxy of simple queries needs it."""
+"""PostgreSQL's wire protocol (version 3), as far as simple queries need it: both sides of it."""
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 SSL_REQUEST = 80877103
 GSS_REQUEST = 80877104
 CANCEL_REQUEST = 80877102
 PROTOCOL_3 = 196608
 
+Address = tuple[str, int] | str
+"""Host and port, or the path of a unix socket."""
+
 _CHUNK = 65536
+_LONGEST_STARTUP = 1 << 24
 
 
 class ConnectionEnded(Exception):
@@ -25,6 +30,8 @@ class Wire:
     def __init__(self, stream: socket.socket) -> None:
         self.socket = stream
         self._buffer = bytearray()
+        if stream.family != socket.AF_UNIX:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self) -> tuple[bytes, bytes]:
         """The next message: its type and its body."""
@@ -39,10 +46,19 @@ class Wire:
         """The next message of the kind that opens a connection: its code and what follows."""
         self._fill(8)
         length, code = struct.unpack("!II", self._buffer[:8])
+        if not 8 <= length <= _LONGEST_STARTUP:
+            raise ConnectionEnded(f"nothing of this protocol begins with a length of {length}")
         self._fill(length)
         body = bytes(self._buffer[8:length])
         del self._buffer[:length]
         return code, body
+
+    def received(self) -> bytes:
+        """Whatever has come, be it whole messages or not; waits for the first byte."""
+        self._fill(1)
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
 
     def send(self, data: bytes) -> None:
         try:
@@ -69,6 +85,33 @@ class Wire:
             if not received:
                 raise ConnectionEnded("end of stream")
             self._buffer += received
+
+
+def connect(address: Address, timeout_s: float | None = None) -> Wire:
+    """A connection, before its first message. Raises `OSError`."""
+    if not isinstance(address, str):
+        return Wire(socket.create_connection(address, timeout=timeout_s))
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stream.connect(address)
+    except OSError:
+        stream.close()
+        raise
+    return Wire(stream)
+
+
+def readable(*wires: Wire, timeout_s: float | None = None) -> list[Wire]:
+    """Those of `wires` from which something can be read (be it their end), as soon as there is one."""
+    if ahead := [wire for wire in wires if wire.buffered()]:
+        return ahead
+    poll = select.poll()
+    try:
+        for wire in wires:
+            poll.register(wire.socket, select.POLLIN)
+    except ValueError as error:
+        raise ConnectionEnded("closed on this side") from error
+    found = {descriptor for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+    return [wire for wire in wires if wire.socket.fileno() in found]
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:
@@ -113,7 +156,7 @@ def notice(sqlstate: str, text: str, *, severity: str = "NOTICE") -> bytes:
     return message(b"N", fields({"S": severity, "V": severity, "C": sqlstate, "M": text}))
 
 
-def rows(columns: tuple[str, ...], values: tuple[tuple[str | None, ...], ...]) -> bytes:
+def rows(columns: Sequence[str], values: Sequence[Sequence[str | None]]) -> bytes:
     """A result of text columns, without its command tag."""
     described = struct.pack("!H", len(columns))
     for name in columns:
@@ -122,10 +165,20 @@ def rows(columns: tuple[str, ...], values: tuple[tuple[str | None, ...], ...]) -
     return message(b"T", described) + data
 
 
-def _row(values: tuple[str | None, ...]) -> bytes:
+def _row(values: Sequence[str | None]) -> bytes:
     encoded = (None if value is None else value.encode() for value in values)
     cells = (struct.pack("!i", -1) if cell is None else struct.pack("!i", len(cell)) + cell for cell in encoded)
     return struct.pack("!H", len(values)) + b"".join(cells)
+
+
+def parse_columns(body: bytes) -> list[str]:
+    """Their names."""
+    count, offset, found = int.from_bytes(body[:2], "big"), 2, list[str]()
+    for _ in range(count):
+        end = body.index(b"\0", offset)
+        found.append(body[offset:end].decode())
+        offset = end + 19
+    return found
 
 
 def parse_row(body: bytes) -> list[str | None]:

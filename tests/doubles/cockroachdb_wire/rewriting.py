@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .rules import Refusal, unknown_variable
 from .statements import Statement, literal, unquoted
@@ -66,7 +66,7 @@ def rewrite(statement: Statement, version: Version, ask: Callable[[str], bool]) 
     return sql
 
 
-def startup_options(parameters: dict[str, str], version: Version) -> tuple[dict[str, str], Refusal | None]:
+def startup_options(parameters: Mapping[str, str], version: Version) -> tuple[Mapping[str, str], Refusal | None]:
     """The parameters of a startup message for PostgreSQL, or why CockroachDB refuses them."""
     options = parameters.get("options", "")
     names = re.findall(r"(?:-c\s*|--)([\w.]+)=", options)
@@ -108,6 +108,8 @@ def _show(sql: str, version: Version) -> str:
     name = found["name"].lower() if found else ""
     if name not in OWN_VARIABLES:
         return sql
+    if name == "database":
+        return "SELECT current_database() AS database"
     default = {"crdb_version": version.banner}.get(name, "")
     if name == "autocommit_before_ddl":
         default = "on" if autocommit_before_ddl(version, None) else "off"

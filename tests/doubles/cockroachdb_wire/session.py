@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import select
-import socket
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import messages, texts
 from .faults import AT_COMMIT, AT_PING, AT_READ, AT_WRITE, Injector
 from .messages import ConnectionEnded, Wire
+from .opening import opening
 from .rewriting import NAMESPACE, autocommit_before_ddl, rewrite, startup_options, variable_refusal
 from .rules import SCHEMA_CHANGE_UNDER_READ_COMMITTED, Refusal, refusal
 from .statements import SCHEMA_CHANGES, WRITES, Statement, split
@@ -21,17 +19,17 @@ IDLE, IN_TRANSACTION, FAILED = b"I", b"T", b"E"
 _NEEDS_ANSWER = frozenset({3, 5, 7, 10, 11})  # authentication requests
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Answer:
-    """What is answered instead of asking PostgreSQL: a table of text, and the command's tag."""
+    """What is answered instead of asking PostgreSQL: the command's tag, and a table of text if there is one."""
 
     tag: str
     columns: tuple[str, ...] = ()
-    rows: tuple[tuple[str | None, ...], ...] = ()
+    rows: Sequence[Sequence[str | None]] = ()
 
 
-Responder = Callable[[Statement, str, str], "Answer | Refusal | None"]
-"""Answers a statement of a user in a database itself, or leaves it (None)."""
+Responder = Callable[[Statement], Answer | Refusal | Statement | None]
+"""Answers a statement itself, gives another one to execute in its place, or leaves it (None)."""
 
 
 class Surroundings(Protocol):
@@ -39,10 +37,8 @@ class Surroundings(Protocol):
 
     version: Version
     injector: Injector
-    responder: Responder | None
-    client_tls: ssl.SSLContext | None
 
-    def connect(self) -> socket.socket: ...
+    def connect(self) -> Wire: ...
     def count(self, group: str, name: str) -> None: ...
     def log(self, session: int, **what: object) -> None: ...
 
@@ -50,23 +46,24 @@ class Surroundings(Protocol):
 class Session:
     """Runs in a thread of its own until one of the two sides is gone."""
 
-    def __init__(self, number: int, client: socket.socket, double: Surroundings) -> None:
+    def __init__(self, number: int, client: Wire, double: Surroundings, responder: Responder | None = None) -> None:
         self.number = number
-        self.client = Wire(client)
+        self.client = client
         self.backend: Wire | None = None
         self._double = double
+        self._responder = responder
         self._status = IDLE
         self._writes = ""  # the shape of the transaction's last write; empty before the first
-        self._user = self._database = ""
         self._verb = ""
 
-    def run(self) -> None:
+    def run(self, parameters: Mapping[str, str] | None = None) -> None:
+        """Serve the client, from its first message on, or from `parameters` on when it is let in already."""
         try:
-            if self._open():
+            if self._open() if parameters is None else self._begin(parameters):
                 while True:
                     self._next()
-        except ConnectionEnded:
-            self._double.log(self.number, event="closed")
+        except ConnectionEnded as error:
+            self._double.log(self.number, event="closed", reason=str(error))
         finally:
             self.close()
 
@@ -78,58 +75,25 @@ class Session:
     # Opening
 
     def _open(self) -> bool:
-        """Whether there is a connection to serve: a request to cancel is none."""
-        code, body = self.client.read_startup()
-        while code in {messages.SSL_REQUEST, messages.GSS_REQUEST}:
-            self._encryption(code)
-            code, body = self.client.read_startup()
-        self.backend = Wire(self._double.connect())
-        if code == messages.CANCEL_REQUEST:
-            self.backend.send(messages.startup(code, body))
-            self._double.count("messages", "cancels")
-            return False
-        parameters = messages.parse_parameters(body)
-        self._user = parameters.get("user", "")
-        self._database = parameters.get("database", self._user)
-        if (problem := self._intruder()) is not None:
-            return self._turn_away(problem)
-        parameters, problem = startup_options(parameters, self._double.version)
+        """Whether there is a session to serve; a request to cancel begins none and is not granted."""
+        self.client, code, body = opening(self.client, None)
+        return code != messages.CANCEL_REQUEST and self._begin(messages.parse_parameters(body), code)
+
+    def _begin(self, given: Mapping[str, str], code: int = messages.PROTOCOL_3) -> bool:
+        """Whether the backend has a session for a client that is let in."""
+        parameters, problem = startup_options(given, self._double.version)
         if problem is not None:
             return self._turn_away(problem)
+        self.backend = self._double.connect()
         self.backend.send(messages.startup(code, messages.encode_parameters(parameters)))
         self._authenticate()
+        user = given.get("user", "")
+        self._double.log(self.number, event="session", user=user, database=given.get("database", user))
         return True
-
-    def _encryption(self, code: int) -> None:
-        if code == messages.GSS_REQUEST or self._double.client_tls is None:
-            self.client.send(b"N")
-            return
-        self.client.send(b"S")
-        try:
-            stream = self._double.client_tls.wrap_socket(self.client.socket, server_side=True)
-        except OSError as error:
-            self._double.log(self.number, event="tls refused", reason=str(error))
-            raise ConnectionEnded(str(error)) from error
-        self.client = Wire(stream)
-
-    def _intruder(self) -> Refusal | None:
-        """Why the client may not come in. The user must be the common name of its certificate.
-
-        Sources: vNN.N/common-errors#node-is-running-secure-mode-ssl-connection-required, vNN.N/authentication.
-        """
-        if self._double.client_tls is None:
-            return None
-        if not isinstance(self.client.socket, ssl.SSLSocket):
-            text = "node is running secure mode, SSL connection required"
-            return Refusal(rule="insecure-client", sqlstate="08P01", message=text)
-        if self._user in _common_names(self.client.socket):
-            return None
-        text = f'certificate authentication failed for user "{self._user}"'
-        return Refusal(rule="certificate", sqlstate="28000", message=text)
 
     def _turn_away(self, problem: Refusal) -> bool:
         self._double.count("refused", problem.rule)
-        self._double.log(self.number, event="turned away", rule=problem.rule, user=self._user)
+        self._double.log(self.number, event="turned away", rule=problem.rule)
         self.client.send(messages.error(problem.sqlstate, problem.message, severity="FATAL"))
         return False
 
@@ -147,7 +111,6 @@ class Session:
         self._serializable_by_default()
         self.client.send(messages.parameter("crdb_version", self._double.version.banner) + messages.ready(IDLE))
         self._double.count("messages", "sessions")
-        self._double.log(self.number, event="session", user=self._user, database=self._database)
 
     def _serializable_by_default(self) -> None:
         """CockroachDB's default isolation level, unless the client, the role or the database chose one."""
@@ -179,15 +142,12 @@ class Session:
 
     def _wait(self) -> None:
         """Until the client says something; what the backend says meanwhile is passed on."""
-        while not self.client.buffered():
-            if self._backend.socket.fileno() in _readable(self.client.socket, self._backend.socket):
-                try:
-                    self.client.send(messages.message(*self._translated(*self._backend.read())))
-                except ConnectionEnded:
-                    self._learn_of_the_loss()
-                    raise
-            else:
-                return
+        while self._backend in messages.readable(self.client, self._backend):
+            try:
+                self.client.send(messages.message(*self._translated(*self._backend.read())))
+            except ConnectionEnded:
+                self._learn_of_the_loss()
+                raise
 
     def _learn_of_the_loss(self) -> None:
         """The backend ended while nothing was under way. A client notices with its next message: which is it?"""
@@ -203,10 +163,25 @@ class Session:
         self._verb = statement.verb
         self._double.count("messages", statement.kind)
         self._double.log(self.number, sql=statement.words, status=self._status.decode())
-        if self._status == FAILED or self._answered(statement):
-            if self._status == FAILED:
-                self._forward(statement.sql)
-            return
+        if self._status == FAILED:
+            self._forward(statement.sql)
+        elif (changed := self._respond(statement)) is not None:
+            self._execute(changed)
+
+    def _respond(self, statement: Statement) -> Statement | None:
+        """What is to be executed; None when the responder has answered."""
+        answer = self._responder(statement) if self._responder is not None else None
+        if answer is None or isinstance(answer, Statement):
+            return answer or statement
+        if isinstance(answer, Refusal):
+            self._refuse(answer)
+        else:
+            table = messages.rows(answer.columns, answer.rows) if answer.columns else b""
+            self._double.count("messages", "answered")
+            self.client.send(table + messages.complete(answer.tag) + messages.ready(self._status))
+        return None
+
+    def _execute(self, statement: Statement) -> None:
         problem = self._problem(statement)
         if problem is not None:
             self._refuse(problem)
@@ -239,18 +214,6 @@ class Session:
         if unknown is not None:
             return unknown
         return refusal(statement, version, transaction=self._status == IN_TRANSACTION, ask=self._exists)
-
-    def _answered(self, statement: Statement) -> bool:
-        if self._double.responder is None:
-            return False
-        answer = self._double.responder(statement, self._user, self._database)
-        if isinstance(answer, Refusal):
-            self._refuse(answer)
-        elif answer is not None:
-            table = messages.rows(answer.columns, answer.rows) if answer.columns else b""
-            self._double.count("messages", "answered")
-            self.client.send(table + messages.complete(answer.tag) + messages.ready(self._status))
-        return answer is not None
 
     def _refuse(self, problem: Refusal) -> None:
         self._double.count("refused", problem.rule)
@@ -410,20 +373,3 @@ class Session:
         if fields.get("C") == "40001":
             self._double.count("messages", "genuine_retries")
         return kind, messages.fields(fields)
-
-
-def _readable(*streams: socket.socket) -> frozenset[int]:
-    """The descriptors among `streams` from which something can be read, as soon as there is one."""
-    poll = select.poll()
-    try:
-        for stream in streams:
-            poll.register(stream, select.POLLIN)
-    except ValueError as error:
-        raise ConnectionEnded("closed by the double itself") from error
-    return frozenset(descriptor for descriptor, _ in poll.poll())
-
-
-def _common_names(stream: ssl.SSLSocket) -> frozenset[str]:
-    """Of the certificate that the client showed, if any."""
-    certificate: dict[str, Any] = stream.getpeercert() or {}
-    return frozenset(value for part in certificate.get("subject", ()) for key, value in part if key == "commonName")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+DISTRIBUTION = "STAND-IN (PostgreSQL behind a proxy; not CockroachDB)"
+"""What stands where CockroachDB says ``CCL``: nobody may take the double for it."""
+
 
 @dataclass(frozen=True, order=True)
 class Version:
@@ -33,7 +36,7 @@ class Version:
     @property
     def banner(self) -> str:
         """What ``SELECT version()`` says."""
-        return f"CockroachDB CCL v{self} (x86_64-pc-linux-gnu, built 2026/01/01 00:00:00, go1.25.0)"
+        return f"CockroachDB {DISTRIBUTION} v{self} (x86_64-pc-linux-gnu, built 2026/01/01 00:00:00, go1.25.0)"
 
 
 def _names(text: str) -> frozenset[str]:

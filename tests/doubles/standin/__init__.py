@@ -14,14 +14,18 @@ measured with it can be reported. What it keeps of CockroachDB is what the Ansib
 - a client is who its certificate says (docs: authentication, "client certificate": the CN is the user);
 - ``node status`` and its columns (pkg/cli/node.go; docs: cockroach-node).
 
+Its SQL is that of `tests.doubles.cockroachdb_wire`: who may log in, what is refused, what errors say. Only what the
+cluster knows of itself (settings, zones, regions, nodes) is answered here.
+
 What it does not have: replication (one PostgreSQL, on the node that was initialised; without that node there is no
 SQL), ranges, leases, BACKUP, cancel requests. Answers about those are made up and marked `MADE_UP`.
 """
 
 from __future__ import annotations
 
-DISTRIBUTION = "STAND-IN (PostgreSQL behind a proxy; not CockroachDB)"
-"""What ``cockroach version`` prints where CockroachDB prints ``CCL``."""
+from tests.doubles.cockroachdb_wire import DISTRIBUTION
+
+__all__ = ["DISTRIBUTION", "MADE_UP", "Stopped"]
 
 MADE_UP = "made up by the stand-in"
 """Stands in every answer that has no real data behind it."""

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("standin", "cockroachdb_wire", "cockroachdb_wire.py")
+PARTS = ("standin", "cockroachdb_wire")
 MAIN = "import sys\n\nfrom tests.doubles.standin.cli import main\n\nsys.exit(main())\n"
 
 
@@ -19,10 +19,8 @@ def build(target: Path, version: str = "v25.4.11") -> Path:
         for name in ("tests/__init__.py", "tests/doubles/__init__.py"):
             _add(archive, name, "")
         for part in PARTS:
-            path = HERE.parent / part
-            for file in [path] if path.suffix else sorted(path.glob("*.py")):
-                if file.exists():
-                    _add(archive, f"tests/doubles/{file.relative_to(HERE.parent)}", file.read_text())
+            for file in sorted((HERE.parent / part).glob("*.py")):
+                _add(archive, f"tests/doubles/{part}/{file.name}", file.read_text())
         _add(archive, "tests/doubles/standin/version.txt", version + "\n")
     target.write_bytes(b"#!/usr/bin/python3\n" + packed.getvalue())
     target.chmod(0o755)

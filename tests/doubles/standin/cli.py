@@ -6,19 +6,26 @@ A flag that CockroachDB's documentation does not name is refused, so that a typi
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import pkgutil
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tests.doubles.standin import DISTRIBUTION, Stopped, certificates, client, flags, peers, trust, wire
+from tests.doubles.cockroachdb_wire import Client, ConnectionEnded
+from tests.doubles.cockroachdb_wire.statements import split
+from tests.doubles.standin import DISTRIBUTION, Stopped, certificates, flags, peers, trust
 from tests.doubles.standin.trust import Trust
 
 Arguments = argparse.Namespace
+
+
+class SQLError(Exception):
+    """The server refused a statement."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except trust.Unreachable as error:
         hint = "If the node is running, check your --host and --port flags (and --certs-dir or --insecure)."
         return _fail(f"cannot dial server.\nIs the server running?\n{hint}\n\n{error}")
-    except wire.Closed as error:
+    except ConnectionEnded as error:
         return _fail(f"connection lost.\n\n{error}")
-    except (peers.Refused, client.SQLError, Stopped, flags.BadFlag) as error:
+    except (peers.Refused, SQLError, Stopped, flags.BadFlag) as error:
         return _fail(str(error))
 
 
@@ -170,8 +177,7 @@ def _status(chosen: Arguments) -> int:
         names += ["system_bytes"]
     if chosen.decommission or chosen.all:
         names += ["gossiped_replicas", "is_decommissioning", "membership", "is_draining"]
-    found: list[list[str | None]] = [[_cell(name, entry) for name in names] for entry in table]
-    print(client.Result(columns=names, rows=found).text(chosen.format), end="")
+    _print_table(names, [[_cell(name, entry) for name in names] for entry in table], chosen.format)
     return 0
 
 
@@ -194,12 +200,30 @@ def _cell(name: str, entry: dict[str, object]) -> str:
 
 def _sql(chosen: Arguments) -> int:
     texts = chosen.execute or [sys.stdin.read()]
-    session = client.Client(_address(chosen), _trusted(chosen), chosen.user, chosen.database)
-    for sql in [one for text in texts for one in client.split(text)]:
-        for result in session.run(sql):
-            print(result.text(chosen.format), end="", flush=True)
-    session.close()
+    wire = trust.connect(_address(chosen), _trusted(chosen), chosen.user)
+    client = Client(wire, user=chosen.user, database=chosen.database, application_name="$ cockroach sql")
+    _no_error(client.refused)
+    for statement in [one for text in texts for one in split(text)]:
+        reply = client(statement.sql)
+        _no_error(reply.error)
+        if reply.columns:
+            _print_table(reply.columns, reply.rows, chosen.format)
+        else:
+            print(reply.tag, flush=True)
+    client.close()
     return 0
+
+
+def _no_error(fields: Mapping[str, str]) -> None:
+    if fields:
+        raise SQLError(f"{fields['M']}\nSQLSTATE: {fields['C']}")
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], form: str) -> None:
+    writer = csv.writer(sys.stdout, delimiter="\t" if form == "tsv" else ",", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([["NULL" if cell is None else cell for cell in row] for row in rows])
+    sys.stdout.flush()
 
 
 def _start(chosen: Arguments) -> int:

@@ -9,7 +9,6 @@ import queue
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -19,16 +18,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tests.doubles.standin import Stopped, peers, wire
+from tests.doubles.cockroachdb_wire import ConnectionEnded, Wire, messages
+from tests.doubles.cockroachdb_wire.opening import intruder, names_shown, opening
+from tests.doubles.standin import Stopped, peers
 from tests.doubles.standin.console import Console
 from tests.doubles.standin.gateway import Gateway
 from tests.doubles.standin.members import Members, now
 from tests.doubles.standin.postgres import PostgreSQL
-from tests.doubles.standin.trust import CertificateError, Trust, Unreachable, common_name, host_and_port
-from tests.doubles.standin.wire import Stream
+from tests.doubles.standin.trust import CertificateError, Trust, Unreachable, host_and_port
 
 HEARTBEAT_S = 0.5
-JOIN_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +206,6 @@ class Node:
 
     def _start_sql(self) -> None:
         self.postgres.start()
-        self.gateway.open_sql()
         self.sql_open.set()
 
     def _about(self) -> dict[str, Any]:
@@ -277,40 +275,34 @@ class Node:
 
     def _serve(self, connection: socket.socket) -> None:
         """One connection: TLS if it is wanted, then a call or SQL."""
-        stream = Stream(connection)
+        stream = Wire(connection)
         try:
             connection.settimeout(10)
-            code, content = wire.read_packet(stream)
-            while code in (wire.SSL_REQUEST, wire.GSS_REQUEST):
-                if code == wire.SSL_REQUEST and self._tls is not None:
-                    stream.write(b"S")
-                    stream = Stream(self._tls.wrap_socket(connection, server_side=True))
-                else:
-                    stream.write(b"N")
-                code, content = wire.read_packet(stream)
+            stream, code, body = opening(stream, self._tls)
             stream.socket.settimeout(None)
-            self._dispatch(stream, code, content)
-        except (wire.Closed, ssl.SSLError, OSError) as error:
+            self._dispatch(stream, code, body)
+        except (ConnectionEnded, OSError) as error:
             self.log("I", f"connection ended: {error}")
         finally:
             stream.close()
 
-    def _dispatch(self, stream: Stream, code: int, content: bytes) -> None:
-        secured = isinstance(stream.socket, ssl.SSLSocket)
-        user = common_name(stream.socket.getpeercert()) if isinstance(stream.socket, ssl.SSLSocket) else ""
+    def _dispatch(self, stream: Wire, code: int, body: bytes) -> None:
         if code == peers.CALL:
-            if self._tls is not None and user not in ("node", "root"):
-                peers.refuse(stream, f"user {user or 'without a certificate'} is not allowed to perform this RPC")
-                return
-            self._called(stream, json.loads(content))
-        elif code == wire.PROTOCOL_3:
-            if self._tls is not None and not secured:
-                text = "node is running secure mode, SSL connection required"
-                stream.write(wire.error("08P01", text, severity="FATAL"))
-                return
-            self.gateway.serve(stream, wire.read_startup(content), user if secured else None)
+            names = names_shown(stream)
+            if self._tls is not None and not names & {"node", "root"}:
+                who = ", ".join(sorted(names)) or "without a certificate"
+                peers.refuse(stream, f"user {who} is not allowed to perform this RPC")
+            else:
+                self._called(stream, json.loads(body))
+        elif code == messages.PROTOCOL_3:
+            parameters = messages.parse_parameters(body)
+            problem = intruder(stream, parameters.get("user", ""), self._tls)
+            if problem is None:
+                self.gateway.serve(stream, parameters)
+            else:
+                stream.send(messages.error(problem.sqlstate, problem.message, severity="FATAL"))
 
-    def _called(self, stream: Stream, request: dict[str, Any]) -> None:
+    def _called(self, stream: Wire, request: dict[str, Any]) -> None:
         match request["call"]:
             case "who":
                 peers.reply(stream, {"id": self.id, "leader": self.leader, "cluster_id": self.cluster_id})
@@ -332,7 +324,7 @@ class Node:
             case other:
                 peers.refuse(stream, f"{other}: not here")
 
-    def _member_called(self, members: Members, stream: Stream, request: dict[str, Any]) -> None:
+    def _member_called(self, members: Members, stream: Wire, request: dict[str, Any]) -> None:
         if request["call"] == "join":
             number = members.join(None, request["about"])
             peers.reply(stream, {"id": number, "cluster_id": members.cluster_id})

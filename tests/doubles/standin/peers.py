@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.doubles.standin import wire
+from tests.doubles.cockroachdb_wire import ConnectionEnded, Wire, messages
 from tests.doubles.standin.trust import Trust, Unreachable, connect
-from tests.doubles.standin.wire import Stream
 
 CALL = 0x53544449
 """Code of the packet a call begins with; PostgreSQL has none like it."""
@@ -26,14 +25,14 @@ def call(address: str, trust: Trust, request: dict[str, Any], *, user: str = "no
 
 def open_call(
     address: str, trust: Trust, request: dict[str, Any], *, user: str = "node", timeout_s: float = 5
-) -> tuple[Stream, Any]:
+) -> tuple[Wire, Any]:
     """Like `call`, but the connection stays open for what follows the answer."""
     stream = connect(address, trust, user, timeout_s)
     stream.socket.settimeout(timeout_s)
     try:
-        stream.write(wire.packet(CALL, json.dumps(request).encode()))
-        answer = json.loads(wire.read_packet(stream)[1])
-    except wire.Closed as error:
+        stream.send(messages.startup(CALL, json.dumps(request).encode()))
+        answer = json.loads(stream.read_startup()[1])
+    except ConnectionEnded as error:
         stream.close()
         raise Unreachable(f"{address}: {error}") from error
     if "refused" in answer:
@@ -43,9 +42,9 @@ def open_call(
     return stream, answer["answer"]
 
 
-def reply(stream: Stream, answer: Any) -> None:
-    stream.write(wire.packet(CALL, json.dumps({"answer": answer}).encode()))
+def reply(stream: Wire, answer: Any) -> None:
+    stream.send(messages.startup(CALL, json.dumps({"answer": answer}).encode()))
 
 
-def refuse(stream: Stream, why: str) -> None:
-    stream.write(wire.packet(CALL, json.dumps({"refused": why}).encode()))
+def refuse(stream: Wire, why: str) -> None:
+    stream.send(messages.startup(CALL, json.dumps({"refused": why}).encode()))

@@ -7,13 +7,12 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
-from tests.doubles.standin import Stopped, wire
-from tests.doubles.standin.wire import Stream
+from tests.doubles.cockroachdb_wire import ConnectionEnded, Wire, messages
+from tests.doubles.standin import Stopped
 
 LONGEST_SOCKET_PATH = 90
 PARAMETERS = {
@@ -102,15 +101,9 @@ class PostgreSQL:
             time.sleep(0.1)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def connect(self) -> Stream:
+    def connect(self) -> Wire:
         """A new connection, before its startup message. Raises `OSError`."""
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.connect(str(self.door))
-        except OSError:
-            connection.close()
-            raise
-        return Stream(connection)
+        return messages.connect(str(self.door))
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -131,9 +124,10 @@ class PostgreSQL:
         except OSError:
             return False
         try:
-            stream.write(wire.startup({"user": "root", "database": "postgres"}))
-            return wire.read_message(stream)[0] == b"R"
-        except wire.Closed:
+            parameters = messages.encode_parameters({"user": "root", "database": "postgres"})
+            stream.send(messages.startup(messages.PROTOCOL_3, parameters))
+            return stream.read()[0] == b"R"
+        except ConnectionEnded:
             return False
         finally:
             stream.close()

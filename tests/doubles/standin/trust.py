@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.doubles.standin import wire
-from tests.doubles.standin.wire import Stream
+from tests.doubles.cockroachdb_wire import ConnectionEnded, Wire, messages
+from tests.doubles.cockroachdb_wire.opening import common_names
 
 CONNECT_S = 5.0
 
@@ -70,8 +69,10 @@ class Trust:
         """Raise `CertificateError` unless the node's certificate is of the CA beside it and is called ``node``."""
         if self.directory is None:
             return
-        if (name := _name_seen_by_a_client(self.server(), self.client("node"))) != "node":
-            raise CertificateError(f"problem with {self.directory}/node.crt: it is for '{name}', not for 'node'")
+        names = _names_seen_by_a_client(self.server(), self.client("node"))
+        if "node" not in names:
+            said = f"it is for {', '.join(sorted(names))}, not for node"
+            raise CertificateError(f"problem with {self.directory}/node.crt: {said}")
 
 
 def _key_is_private(key: Path) -> None:
@@ -82,7 +83,7 @@ def _key_is_private(key: Path) -> None:
         raise CertificateError(f"key file {key} has permissions {shown[0]}, exceeds {shown[1]}")
 
 
-def _name_seen_by_a_client(server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> str:
+def _names_seen_by_a_client(server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> frozenset[str]:
     """Shake hands with ourselves in memory: the chain is verified and the name read as another node would."""
     assert server is not None
     assert client is not None
@@ -99,17 +100,7 @@ def _name_seen_by_a_client(server: ssl.SSLContext | None, client: ssl.SSLContext
                     continue
     except ssl.SSLError as error:
         raise CertificateError(f"problem with node.crt: {error}") from error
-    return common_name(ours.getpeercert())
-
-
-def common_name(certificate: object) -> str:
-    """The CN of a peer's certificate as `ssl.SSLSocket.getpeercert` gives it; empty when it showed none."""
-    if isinstance(certificate, dict):
-        for relative in certificate.get("subject", ()):
-            for key, value in relative:
-                if key == "commonName":
-                    return str(value)
-    return ""
+    return common_names(ours.getpeercert())
 
 
 def host_and_port(address: str, port: int = 26257) -> tuple[str, int]:
@@ -117,26 +108,25 @@ def host_and_port(address: str, port: int = 26257) -> tuple[str, int]:
     return host or "localhost", int(number or port)
 
 
-def connect(address: str, trust: Trust, user: str, timeout_s: float = CONNECT_S) -> Stream:
+def connect(address: str, trust: Trust, user: str, timeout_s: float = CONNECT_S) -> Wire:
     """A connection to a node's port, TLS done. Raises `Unreachable`, `CertificateError`."""
     host, port = host_and_port(address)
     context = trust.client(user)
     try:
-        raw = socket.create_connection((host, port), timeout=timeout_s)
+        plain = messages.connect((host, port), timeout_s)
     except OSError as error:
         raise Unreachable(f"dial tcp {host}:{port}: {error.strerror or error}") from error
-    stream = Stream(raw)
     if context is None:
-        raw.settimeout(None)
-        return stream
+        plain.socket.settimeout(None)
+        return plain
     try:
-        stream.write(wire.packet(wire.SSL_REQUEST))
-        if stream.read(1) != b"S":
+        plain.send(messages.startup(messages.SSL_REQUEST, b""))
+        if plain.received() != b"S":
             raise Unreachable(f"{host}:{port}: SSL is not enabled on the server")
-        secured = context.wrap_socket(raw, server_hostname=host)
+        secured = context.wrap_socket(plain.socket, server_hostname=host)
         secured.settimeout(None)
     except ssl.SSLError as error:
         raise CertificateError(f"{host}:{port}: x509: {error}") from error
-    except (OSError, wire.Closed) as error:
+    except (OSError, ConnectionEnded) as error:
         raise Unreachable(f"{host}:{port}: {error}") from error
-    return Stream(secured)
+    return Wire(secured)
