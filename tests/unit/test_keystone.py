@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import grp
 import http.server
-import importlib.util
 import json
 import os
 import pwd
@@ -16,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import pytest
@@ -28,6 +26,7 @@ from enos_crdb import keystone, shipped
 from enos_crdb.backends import Connection, File
 from enos_crdb.config.openstack import Keystone, OpenStack
 from enos_crdb.model import Host, Resources
+from tests.unit.role_files import python
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -271,16 +270,6 @@ class TestConfiguration:
         assert "11211" not in rendered("keystone.service.j2", cache="none")
 
 
-def program(name: str) -> ModuleType:
-    """A file that the role sends to a host, as a module."""
-    specification = importlib.util.spec_from_file_location(name, ROLE / "files" / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 class FakeKeystone(http.server.BaseHTTPRequestHandler):
     """Answers like Keystone, as far as the check goes: tokens start with the key of their issuer's group."""
 
@@ -327,7 +316,9 @@ def fake_keystones(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = PASSWORD) -> dict[str, Any]:
     regions = [{"region": f"r{number}", "url": url} for number, url in enumerate(urls)]
-    program("crossing").cross({"username": "admin", "password": password, "keystones": regions, "timeout_s": 0.2})
+    python("keystone/files/crossing.py").cross(
+        {"username": "admin", "password": password, "keystones": regions, "timeout_s": 0.2}
+    )
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
 
@@ -373,7 +364,9 @@ class TestSchema:
     REQUEST = {"username": "admin", "password": PASSWORD, "endpoints": [], "memcached": ""}
 
     def test_the_password_is_in_no_argument(self) -> None:
-        arguments = program("schema")._bootstrap_arguments(self.REQUEST, {"region": "r", "url": "http://k/v3"})
+        arguments = python("keystone/files/schema.py")._bootstrap_arguments(
+            self.REQUEST, {"region": "r", "url": "http://k/v3"}
+        )
         assert arguments[0] == "bootstrap"
         assert "--bootstrap-region-id=r" in arguments
         assert "--bootstrap-public-url=http://k/v3" in arguments
@@ -410,7 +403,7 @@ schema._manage(cli, ["db_sync"], {PASSWORD!r})
     def test_the_seal_breaks_when_the_request_or_the_database_changes(
         self, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        schema = program("schema")
+        schema = python("keystone/files/schema.py")
         monkeypatch.setattr(schema.importlib.metadata, "version", lambda name: "30.0.0")
         changed = {**self.REQUEST, "endpoints": [{"region": "r", "url": "u"}]}
         state = [["role", "('id', 'admin')"]]

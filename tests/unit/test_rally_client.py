@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -20,19 +19,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from enos_crdb import shipped
-
-PROGRAM = shipped.directory("playbooks") / "roles" / "rally" / "files" / "rally_client.py"
+from tests.unit.role_files import python
 
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("rally_client", PROGRAM)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return python("rally/files/rally_client.py")
 
 
 def task(status: str = "finished", **workload: Any) -> dict[str, Any]:
