@@ -12,7 +12,6 @@ import shlex
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -274,8 +273,6 @@ class FakeKeystone(http.server.BaseHTTPRequestHandler):
     """Answers like Keystone, as far as the check goes: tokens start with the key of their issuer's group."""
 
     protocol_version = "HTTP/1.0"
-    issuing = threading.Lock()
-    together = False
 
     def do_GET(self) -> None:
         key = self.server.key  # type: ignore[attr-defined]
@@ -284,11 +281,6 @@ class FakeKeystone(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_POST(self) -> None:
-        if not self.issuing.acquire(blocking=False):
-            type(self).together = True
-        else:
-            time.sleep(0.05)
-            self.issuing.release()
         user = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["auth"]["identity"]
         good = user["password"]["user"]["password"] == PASSWORD
         self.send_response(201 if good else 401)
@@ -314,11 +306,12 @@ def fake_keystones(request: pytest.FixtureRequest) -> Iterator[list[str]]:
         server.server_close()
 
 
+crossing = python("keystone/files/crossing.py")
+
+
 def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = PASSWORD) -> dict[str, Any]:
     regions = [{"region": f"r{number}", "url": url} for number, url in enumerate(urls)]
-    python("keystone/files/crossing.py").cross(
-        {"username": "admin", "password": password, "keystones": regions, "timeout_s": 0.2}
-    )
+    crossing.cross({"username": "admin", "password": password, "keystones": regions, "timeout_s": 0})
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
 
@@ -326,11 +319,18 @@ def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = P
 class TestCrossing:
     @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
     def test_tokens_are_issued_one_after_the_other(
-        self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]
+        self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        FakeKeystone.together = False
+        issue, threads = crossing._issue, list[threading.Thread]()
+
+        def from_a_thread(url: str, body: dict[str, Any]) -> Any:
+            threads.append(threading.current_thread())
+            return issue(url, body)
+
+        monkeypatch.setattr(crossing, "_issue", from_a_thread)
         cross(fake_keystones, capsys)
-        assert not FakeKeystone.together, "on several Galera nodes at once, Keystone's write of the day would conflict"
+        assert len(threads) == 2
+        assert len({*threads}) == 1, "on several Galera nodes at once, Keystone's write of the day would conflict"
 
     @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
     def test_tokens_cross(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
