@@ -67,6 +67,7 @@ def test_a_job_that_hangs_is_killed_with_its_children(program: ModuleType, monke
     def hang() -> None:
         if os.fork() == 0:
             os.write(held, b"begun")
+        signal.alarm(60)  # the last resort, for both
         signal.pause()
 
     def until_the_child_lives(_: float) -> None:
