@@ -317,7 +317,12 @@ def test_a_command_waits_for_the_workers_that_a_killed_one_left(
         assert engine.wait() == -9
         assert engine.stdin is not None
         worker_ends = engine.stdin.close
-        monkeypatch.setattr(store.time, "sleep", lambda seconds: (waits.append(seconds), worker_ends()))
+
+        def let_the_worker_end(seconds: float) -> None:
+            waits.append(seconds)
+            worker_ends()
+
+        monkeypatch.setattr("enos_crdb.store.time.sleep", let_the_worker_end)
         with deployment.locked():
             assert waits
 
