@@ -111,9 +111,9 @@ def variables(
     regions = endpoints(openstack.installer, resources)
     shared = {**_shared(regions, resources, secrets), **_options(openstack)}
     keys = {name: secrets[_SECRET.format(name)] for name in _KEYS}
-    by_host: dict[str, dict[str, Any]] = {}
-    for host in (*resources.with_role("rally"), *resources.with_role(LOAD)):
-        by_host[host.name] = {**shared, "rally_clouds": clouds_yaml(regions, secrets["keystone_admin_password"])}
+    clouds = clouds_yaml(regions, secrets["keystone_admin_password"])
+    clients = (*resources.with_role("rally"), *resources.with_role(LOAD))
+    by_host: dict[str, dict[str, Any]] = {host.name: {**shared, "rally_clouds": clouds} for host in clients}
     for host, endpoint in zip(resources.with_role("keystone"), regions, strict=True):
         by_host[host.name] = {
             **by_host.get(host.name, shared),

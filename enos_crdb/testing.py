@@ -16,7 +16,7 @@ from enos_crdb import traffic
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.command import Completed
 from enos_crdb.config import Configuration, check
-from enos_crdb.errors import DeploymentError
+from enos_crdb.errors import CommandError, DeploymentError
 from enos_crdb.model import Host, Lease, Network, Resources, Sample, System, slug
 from enos_crdb.providers import plan_hosts
 from enos_crdb.stats import COLUMNS
@@ -133,7 +133,11 @@ class FakeLeasedProvider(FakeProvider):
 
 @dataclass(kw_only=True)
 class RecordingRunner:
-    """A `Runner` that starts nothing. ``answers``: first words of a command -> what it prints."""
+    """A `Runner` that starts nothing and remembers everything.
+
+    ``answers``: first words of a command -> what it prints. One that does more (writes a file, ends badly) overrides
+    `answer`.
+    """
 
     answers: Mapping[str, str] = field(default_factory=dict)
     commands: list[tuple[str, ...]] = field(default_factory=list)
@@ -149,9 +153,25 @@ class RecordingRunner:
         check: bool = True,
     ) -> Completed:
         self.commands.append(tuple(args))
+        done = self.answer(args, input or "")
+        if check and done.returncode != 0:
+            raise CommandError(args, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def answer(self, args: Sequence[str], input: str) -> Completed:
+        """How this command ends that was given `input`."""
         line = " ".join(args)
-        stdout = next((answer for start, answer in self.answers.items() if line.startswith(start)), "")
-        return Completed(args=tuple(args), returncode=0, stdout=stdout, stderr="", seconds=0.0)
+        return ended(args, stdout=next((said for start, said in self.answers.items() if line.startswith(start)), ""))
+
+    @property
+    def lines(self) -> list[str]:
+        """The commands as somebody would have typed them, in order."""
+        return [" ".join(command) for command in self.commands]
+
+
+def ended(args: Sequence[str], *, status: int = 0, stdout: str = "", stderr: str = "") -> Completed:
+    """A process that never was."""
+    return Completed(args=tuple(args), returncode=status, stdout=stdout, stderr=stderr, seconds=0.0)
 
 
 def resources(configuration: Configuration) -> Resources:

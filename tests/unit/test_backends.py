@@ -12,31 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from enos_crdb.backends import BACKENDS
 from enos_crdb.backends.placement import nearest_node
 from enos_crdb.config.database import Database
-from enos_crdb.model import Host, Network, Resources
+from tests.unit.database_hosts import host, options, resources
 
 WITH_A_PASSWORD = [name for name in BACKENDS if name != "cockroachdb"]  # the other is in test_cockroachdb.py
 SECRETS = {"database_password": "p4ss-word_X"}
-
-
-def host(name: str, index: int, *roles: str, site: str = "local") -> Host:
-    return Host(
-        name=name,
-        roles=roles,
-        address=f"10.0.1.{index}",
-        addresses={"control": f"10.0.1.{index}", "database": f"10.0.2.{index}"},
-        site=site,
-    )
-
-
-def resources(*hosts: Host) -> Resources:
-    return Resources(
-        hosts=hosts,
-        networks=(Network(name="control", cidr="10.0.1.0/24"), Network(name="database", cidr="10.0.2.0/24")),
-    )
-
-
-def options(**values: Any) -> Any:
-    return TypeAdapter[Any](Database).validate_python(values)
 
 
 CLUSTER = resources(

@@ -22,12 +22,18 @@ from enos_crdb.sweep import load as load_experiment
 SECRET = "not-a-real-password-postgresql-0-1"
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    root = tmp_path / "results"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every test gets a copy of."""
+    root = tmp_path_factory.mktemp("results")
     combinations = testing.grid(("postgresql",), (0.0, 10.0))
     testing.write_campaign(root, combinations=combinations, runs=2, iterations=10, refused=1)
     return root
+
+
+@pytest.fixture
+def results(written: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(written, tmp_path / "results")
 
 
 def packed(results: Path, name: str = "bundle.tar.gz", *wanted: str) -> Path:

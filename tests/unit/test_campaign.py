@@ -37,7 +37,7 @@ from enos_crdb.model import Event
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Deployment, read_json
 from enos_crdb.testing import FakeLeasedProvider, FakeProvider, Played, RecordingAnsible, RecordingRunner
-from tests.unit.test_experiment import Hosts, a_report
+from tests.unit.rally_hosts import Hosts, a_report
 
 USERS = "keystone/create-and-list-users"
 FRESH = {"rows": {"user": 1, "role": 3}, "contents": {"user": "a", "role": "b"}, "digest": "fresh"}

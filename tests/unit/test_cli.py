@@ -227,7 +227,7 @@ def test_exit_codes_are_one_per_kind_of_error() -> None:
 
 def test_sigterm_interrupts_the_engine_and_kills_its_workers_quietly() -> None:
     program = """
-import os, signal, sys, time
+import os, signal, sys
 from enos_crdb import __main__
 __main__.cli.main = lambda **_: work()
 def work():
@@ -235,12 +235,12 @@ def work():
     child = os.fork()
     if child == 0:
         os.write(begun, b"x")  # a signal in the midst of a fork is lost: Python clears those of the parent
-        time.sleep(30)
+        signal.pause()
     os.read(ready, 1)
     os.kill(child, signal.SIGTERM)
     print("worker", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(30)
+    signal.pause()
 __main__.main([])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)

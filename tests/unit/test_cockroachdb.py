@@ -22,7 +22,7 @@ from enos_crdb.backends.contract import Connection
 from enos_crdb.certificates import Pair
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.model import Resources
-from tests.unit.test_backends import host, options, resources
+from tests.unit.database_hosts import host, options, resources
 
 BACKEND = BACKENDS["cockroachdb"]
 CLUSTER = resources(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,18 @@ SCENARIOS = ("keystone/authenticate", "keystone/create-user")
 FAST, SLOW = Combination(factors={"backend": "postgresql"}), Combination(backend="mariadb", service_ms=300.0)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every test gets a copy of."""
+    place = tmp_path_factory.mktemp("results")
+    write_campaign(place, combinations=[FAST, SLOW], runs=2, iterations=60, scenarios=SCENARIOS)
+    return place
+
+
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
+def results(written: Path, tmp_path: Path) -> Path:
     """Two runs of one combination, and two of a slower one."""
-    write_campaign(tmp_path, combinations=[FAST, SLOW], runs=2, iterations=60, scenarios=SCENARIOS)
-    return tmp_path
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
 
 
 def runs(results: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from enos_crdb import config, shipped
 from enos_crdb.config.resources import plan_hosts
 from enos_crdb.errors import ConfigurationError
+from tests.unit.bad_files import expectation
 
 BAD = Path(__file__).parents[1] / "data" / "bad"
 CONFIGS = sorted(shipped.directory("configs").glob("*.yaml"))
@@ -27,14 +27,6 @@ def smallest(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(SMALLEST)
     return path
-
-
-def expectation(path: Path) -> re.Pattern[str]:
-    """The complaint that the `# expect:` lines of a bad file ask for; ``[...]`` stands for anything."""
-    lines = [line.removeprefix("# expect: ") for line in path.read_text().splitlines() if line.startswith("# expect:")]
-    assert lines, f"{path} does not say what it expects"
-    texts = [f"{path}:{line}" if re.match(r"\d", line) else f"{path}: {line}" for line in lines]
-    return re.compile(re.escape("\n".join(texts)).replace(r"\[\.\.\.\]", r"[^\n]+"))
 
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.yml")), ids=lambda path: path.stem)

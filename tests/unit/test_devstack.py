@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from enos_crdb.config.openstack import OpenStack
 from enos_crdb.installers import INSTALLERS
 from enos_crdb.installers.devstack import DATABASE_TYPES
 from enos_crdb.model import Host, Resources
+from tests.unit.role_files import python
 
 ROLE = shipped.directory("playbooks") / "roles" / "devstack"
 KEYSTONE_ROLE = ROLE.parent / "keystone"
@@ -234,11 +234,7 @@ def test_versions_of_the_clones_are_read_back() -> None:
 
 @pytest.fixture
 def stacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stacking", ROLE / "files" / "stacking.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = python("devstack/files/stacking.py")
     state = tmp_path / "state"
     state.mkdir()
     monkeypatch.setattr(module, "STATE", state)

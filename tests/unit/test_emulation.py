@@ -17,6 +17,7 @@ from enos_crdb.network import RoundTrip, Tolerance, expect, judge, netem, round_
 from enos_crdb.network.plan import expected_loss, medians, read
 from enos_crdb.providers.nspawn import delay, emulation
 from enos_crdb.providers.nspawn.plan import Deployment, HostPlan, addresses
+from tests.unit.role_files import python
 
 PLACES = (
     Place(name="database-1", roles=("database", "keystone"), site="paris"),
@@ -406,8 +407,6 @@ class TestMeasuring:
         )
 
     def test_the_script_measures_this_machine(self) -> None:
-        from tests.unit.test_roles_database import python
-
         script = python("emulation/files/round_trips.py")
         target = {"dst": "me", "network": "lo", "source": "127.0.0.1", "address": "127.0.0.1", "patience_s": 0.5}
         nowhere = {**target, "dst": "nobody", "source": "192.0.2.1"}  # not an address of this machine

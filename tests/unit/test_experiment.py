@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import tarfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +19,12 @@ from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Store
 from enos_crdb.summary import summarise
-from enos_crdb.testing import FakeProvider, Played, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingRunner
+from tests.unit.rally_hosts import Hosts, a_report
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-REPORT = Path(__file__).resolve().parents[1] / "data" / "rally"
 USERS = "keystone/create-and-list-users"
 ENTITIES = "keystone/get-entities"
-
-
-@dataclass
-class Hosts:
-    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes."""
-
-    report: bytes
-    silent: tuple[str, ...] = ()
-    interrupt_at: str | None = None
-
-    def __call__(self, played: Played) -> None:
-        if played.playbook == "bench.yml":
-            scenario = played.variables["rally_scenario"]
-            if self.interrupt_at and self.interrupt_at in scenario:
-                raise KeyboardInterrupt
-            if not any(silent in scenario for silent in self.silent):
-                self._rally(played)
-
-    def _rally(self, played: Played) -> None:
-        status = {"status": "ok", "message": "", "started_at": 1_700_000_000.0, "finished_at": 1_700_000_009.0}
-        for host, variables in played.host_variables.items():
-            if not variables.get("rally_clients"):
-                continue
-            with tarfile.open(Path(played.variables["rally_fetch_to"]) / f"{host}.tar", "w") as archive:
-                for client in variables["rally_clients"]:
-                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", self.report)):
-                        member = tarfile.TarInfo(f"{client['name']}/{name}")
-                        member.size = len(content)
-                        archive.addfile(member, io.BytesIO(content))
-
-
-def a_report() -> bytes:
-    for path in sorted(REPORT.glob("*.json")):
-        document = json.loads(path.read_text())
-        if document.get("info", {}).get("format_version") == "1.2" and "tasks" in document:
-            return path.read_bytes()
-    raise AssertionError("no Rally report in tests/data/rally")
 
 
 @pytest.fixture

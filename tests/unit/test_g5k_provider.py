@@ -19,7 +19,7 @@ from enoslib.errors import InvalidReservationCritical
 from enoslib.infra.enos_g5k import provider as enoslib_provider
 
 from enos_crdb import config
-from enos_crdb.command import SubprocessRunner
+from enos_crdb.command import Completed, SubprocessRunner
 from enos_crdb.config import Configuration
 from enos_crdb.config.g5k import TIMEZONE
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, PrerequisiteError, ProviderError
@@ -27,7 +27,7 @@ from enos_crdb.model import Resources
 from enos_crdb.providers import Request, provide
 from enos_crdb.providers.g5k import Grid5000, availability, credentials, reservation
 from enos_crdb.providers.g5k.errors import explain
-from enos_crdb.testing import RecordingRunner
+from enos_crdb.testing import RecordingRunner, ended
 from tests.doubles.grid5000 import Account, Fault, Platform, Server, messages, patience
 
 FILE = """
@@ -726,9 +726,8 @@ def test_check_says_that_the_login_is_wrong(world: World) -> None:
 
 def test_a_jump_that_fails_is_a_problem(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing(RecordingRunner):
-        def run(self, args: Sequence[str], **options: Any) -> Any:
-            done = super().run(args, **options)
-            return type(done)(args=tuple(args), returncode=255, stdout="", stderr="Permission denied", seconds=0.0)
+        def answer(self, args: Sequence[str], input: str) -> Completed:
+            return ended(args, status=255, stderr="Permission denied")
 
     runner = Refusing()
     configuration = experiment(**{"g5k.jump": True})

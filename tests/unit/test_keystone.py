@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import grp
 import http.server
-import importlib.util
 import json
 import os
 import pwd
@@ -13,10 +12,8 @@ import shlex
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import pytest
@@ -28,6 +25,7 @@ from enos_crdb import keystone, shipped
 from enos_crdb.backends import Connection, File
 from enos_crdb.config.openstack import Keystone, OpenStack
 from enos_crdb.model import Host, Resources
+from tests.unit.role_files import python
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -271,22 +269,10 @@ class TestConfiguration:
         assert "11211" not in rendered("keystone.service.j2", cache="none")
 
 
-def program(name: str) -> ModuleType:
-    """A file that the role sends to a host, as a module."""
-    specification = importlib.util.spec_from_file_location(name, ROLE / "files" / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 class FakeKeystone(http.server.BaseHTTPRequestHandler):
     """Answers like Keystone, as far as the check goes: tokens start with the key of their issuer's group."""
 
     protocol_version = "HTTP/1.0"
-    issuing = threading.Lock()
-    together = False
 
     def do_GET(self) -> None:
         key = self.server.key  # type: ignore[attr-defined]
@@ -295,11 +281,6 @@ class FakeKeystone(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_POST(self) -> None:
-        if not self.issuing.acquire(blocking=False):
-            type(self).together = True
-        else:
-            time.sleep(0.05)
-            self.issuing.release()
         user = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["auth"]["identity"]
         good = user["password"]["user"]["password"] == PASSWORD
         self.send_response(201 if good else 401)
@@ -325,9 +306,12 @@ def fake_keystones(request: pytest.FixtureRequest) -> Iterator[list[str]]:
         server.server_close()
 
 
+crossing = python("keystone/files/crossing.py")
+
+
 def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = PASSWORD) -> dict[str, Any]:
     regions = [{"region": f"r{number}", "url": url} for number, url in enumerate(urls)]
-    program("crossing").cross({"username": "admin", "password": password, "keystones": regions, "timeout_s": 0.2})
+    crossing.cross({"username": "admin", "password": password, "keystones": regions, "timeout_s": 0})
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
 
@@ -335,11 +319,18 @@ def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = P
 class TestCrossing:
     @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
     def test_tokens_are_issued_one_after_the_other(
-        self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]
+        self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        FakeKeystone.together = False
+        issue, threads = crossing._issue, list[threading.Thread]()
+
+        def from_a_thread(url: str, body: dict[str, Any]) -> Any:
+            threads.append(threading.current_thread())
+            return issue(url, body)
+
+        monkeypatch.setattr(crossing, "_issue", from_a_thread)
         cross(fake_keystones, capsys)
-        assert not FakeKeystone.together, "on several Galera nodes at once, Keystone's write of the day would conflict"
+        assert len(threads) == 2
+        assert len({*threads}) == 1, "on several Galera nodes at once, Keystone's write of the day would conflict"
 
     @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
     def test_tokens_cross(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,7 +364,9 @@ class TestSchema:
     REQUEST = {"username": "admin", "password": PASSWORD, "endpoints": [], "memcached": ""}
 
     def test_the_password_is_in_no_argument(self) -> None:
-        arguments = program("schema")._bootstrap_arguments(self.REQUEST, {"region": "r", "url": "http://k/v3"})
+        arguments = python("keystone/files/schema.py")._bootstrap_arguments(
+            self.REQUEST, {"region": "r", "url": "http://k/v3"}
+        )
         assert arguments[0] == "bootstrap"
         assert "--bootstrap-region-id=r" in arguments
         assert "--bootstrap-public-url=http://k/v3" in arguments
@@ -410,7 +403,7 @@ schema._manage(cli, ["db_sync"], {PASSWORD!r})
     def test_the_seal_breaks_when_the_request_or_the_database_changes(
         self, change: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        schema = program("schema")
+        schema = python("keystone/files/schema.py")
         monkeypatch.setattr(schema.importlib.metadata, "version", lambda name: "30.0.0")
         changed = {**self.REQUEST, "endpoints": [{"region": "r", "url": "u"}]}
         state = [["role", "('id', 'admin')"]]

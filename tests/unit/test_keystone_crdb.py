@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from enos_crdb import locks, shipped
 from enos_crdb.config.openstack import Release
-from tests.unit.test_locks import pins
+from tests.unit.lock_pins import pins
 
 if sys.version_info >= (3, 11):
     import tomllib

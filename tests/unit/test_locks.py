@@ -10,21 +10,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from enos_crdb import locks, shipped
+from enos_crdb import locks
 from enos_crdb.config.openstack import Release
 from enos_crdb.testing import RecordingRunner
-
-DIRECTORY = shipped.directory("playbooks") / "locks"
-
-
-def pins(name: str) -> dict[str, list[Requirement]]:
-    """Distribution -> its pins (several when Pythons need different versions)."""
-    found: dict[str, list[Requirement]] = {}
-    for line in locks.lock_file(DIRECTORY, name).read_text().splitlines():
-        if re.match(r"[a-z]", line):
-            requirement = Requirement(line.rstrip(" \\"))
-            found.setdefault(requirement.name, []).append(requirement)
-    return found
+from tests.unit.lock_pins import DIRECTORY, pins
 
 
 def test_every_release_has_a_lock_file_and_an_oldest_python() -> None:

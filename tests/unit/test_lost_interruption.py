@@ -8,19 +8,17 @@ import sys
 import pytest
 
 PROGRAM = """
-import gc, os, signal, sys, time
+import os, signal, sys
 from enos_crdb.cli import interruption
 
 interruption.install()
 
 class Dying:
     def __del__(self):
-        os.kill(os.getpid(), signal.{signal})
-        time.sleep(0.01)
+        signal.raise_signal(signal.{signal})
 
 def at_fork():
-    os.kill(os.getpid(), signal.{signal})
-    time.sleep(0.01)
+    signal.raise_signal(signal.{signal})
 
 try:
     if "{where}" == "fork":
@@ -29,7 +27,7 @@ try:
             os._exit(0)
     else:
         Dying()
-    time.sleep(20)
+    signal.pause()
 except KeyboardInterrupt:
     sys.exit(7)
 """

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import time
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from enos_crdb.command import Completed, SubprocessRunner
-from enos_crdb.errors import CommandError, PrerequisiteError, ProviderError
+from enos_crdb.errors import PrerequisiteError, ProviderError
 from enos_crdb.providers.nspawn import cgroup, image, layers, prerequisites
 from enos_crdb.providers.nspawn.cgroup import HierarchyCgroups, UnifiedCgroups, scope_prefix
 from enos_crdb.providers.nspawn.fleet import write_private
@@ -28,29 +27,7 @@ from enos_crdb.providers.nspawn.prerequisites import (
     missing_keyring,
 )
 from enos_crdb.providers.nspawn.suite import Source
-
-
-class ScriptedRunner:
-    """Answers every command with success and remembers it; `failing` is how the failing ones begin."""
-
-    def __init__(self, *failing: str) -> None:
-        self.commands: list[str] = []
-        self._failing = failing
-
-    def run(
-        self,
-        args: Sequence[str],
-        *,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        timeout_s: float | None = None,
-        check: bool = True,
-    ) -> Completed:
-        line = " ".join(args)
-        self.commands.append(line)
-        status = int(line.startswith(self._failing)) if self._failing else 0
-        return Completed(args=tuple(args), returncode=status, stdout="", stderr="", seconds=0.0)
+from enos_crdb.testing import RecordingRunner, ended
 
 
 class TestPrerequisites:
@@ -131,16 +108,16 @@ class TestPrerequisites:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
         said: list[str] = []
-        runner = ScriptedRunner()
+        runner = RecordingRunner()
         prerequisites.install(runner, suite="bookworm", notify=said.append)
         assert said == ["installing Debian packages this machine lacks for local hosts: debootstrap"]
-        assert runner.commands == ["apt-get install -y --no-install-recommends debootstrap"]
+        assert runner.lines == ["apt-get install -y --no-install-recommends debootstrap"]
 
     @pytest.mark.parametrize("lacks", [[PACKAGE, ROOT], [NEVER], [PACKAGE, NEVER]], ids=["user", "never", "both"])
     def test_nothing_is_installed_in_vain(self, monkeypatch: pytest.MonkeyPatch, lacks: list[Lack]) -> None:
         monkeypatch.setattr(prerequisites, "missing", lambda runner, *, suite, emulator: lacks)
         monkeypatch.setattr(os, "geteuid", lambda: 0 if self.ROOT not in lacks else 1000)
-        runner = ScriptedRunner()
+        runner = RecordingRunner()
         with pytest.raises(PrerequisiteError, match="cannot run local hosts"):
             prerequisites.install(runner, suite="bookworm", notify=lambda text: None)
         assert runner.commands == []
@@ -188,12 +165,11 @@ class TestCgroups:
 
     def test_process_outside_of_its_group_is_found_and_killed(self, tmp_path: Path) -> None:
         # As left by an engine that was killed between starting a container and its entering the group.
-        command = [sys.executable, "-c", "import time; time.sleep(60)", f"--machine=ec{os.getpid()}-a"]
-        with subprocess.Popen(command) as process:
-            groups, name = UnifiedCgroups(tmp_path), f"ec{os.getpid()}-a"
-            deadline = time.monotonic() + 5
-            while not cgroup.processes(groups, name) and time.monotonic() < deadline:
-                time.sleep(0.01)
+        groups, name = UnifiedCgroups(tmp_path), f"ec{os.getpid()}-a"
+        command = ["sh", "-c", "echo ready; read line", "sh", f"--machine={name}"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
             assert cgroup.processes(groups, name) == {process.pid}
             cgroup.kill(groups, name)
             assert process.wait(5) == -9
@@ -267,40 +243,52 @@ def test_state_is_private_and_replaced_at_once(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-class BuildingRunner(ScriptedRunner):
-    """Plays debootstrap, slowly enough for two builders to meet."""
+@dataclass(kw_only=True)
+class Debootstrap(RecordingRunner):
+    """Plays debootstrap. ``begun`` is called when it begins; when it is ``broken``, it finds no mirror."""
 
-    def run(self, args: Sequence[str], **options: Any) -> Completed:
+    begun: Callable[[], None] = lambda: None
+    broken: bool = False
+
+    def answer(self, args: Sequence[str], input: str) -> Completed:
         if "debootstrap" in args:
+            self.begun()
             target = Path(args[args.index("bookworm") + 1])
             for name in ("etc/apt", "etc/ssh", "etc/default", "etc/systemd/system", "usr/sbin", "tmp", "var"):
                 (target / name).mkdir(parents=True)
-            time.sleep(0.2)
-        done = super().run(args, **options)
-        if done.returncode != 0:
-            raise CommandError(args, done.returncode, "", "E: no such mirror")
-        return done
+            if self.broken:
+                return ended(args, status=1, stderr="E: no such mirror")
+        return super().answer(args, input)
 
 
 class TestImage:
     SOURCES = (Source(uri="http://user:secret@mirror.example/debian", suite="bookworm", components=("main",)),)
 
     def test_two_runs_build_it_once(self, tmp_path: Path) -> None:
-        runner = BuildingRunner()
-        said: list[str] = []
+        building, waiting = threading.Event(), threading.Event()
+
+        def meet() -> None:
+            building.set()
+            assert waiting.wait(20), "the other run did not wait"
+
+        def hear(text: str) -> None:
+            if text == "waiting for another run, which builds the base image of bookworm":
+                waiting.set()
 
         def build(_: int) -> Path:
-            return image.ensure(runner, Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=said.append)
+            return image.ensure(runner, Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=hear)
 
+        runner = Debootstrap(begun=meet)
         with ThreadPoolExecutor(2) as pool:
-            first, second = pool.map(build, range(2))
-        assert first == second == tmp_path / "images" / image_name("bookworm")
-        assert len([line for line in runner.commands if " debootstrap " in line]) == 1
-        assert "waiting for another run, which builds the base image of bookworm" in said
+            first = pool.submit(build, 1)
+            assert building.wait(20)
+            second = pool.submit(build, 2)
+        assert first.result() == second.result() == tmp_path / "images" / image_name("bookworm")
+        assert len([line for line in runner.lines if " debootstrap " in line]) == 1
 
     def test_no_setting_of_the_machine_stays_in_it(self, tmp_path: Path) -> None:
         built = image.ensure(
-            BuildingRunner(), Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=lambda text: None
+            Debootstrap(), Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=lambda text: None
         )
         for name in (
             "etc/apt/sources.list",
@@ -311,7 +299,7 @@ class TestImage:
             assert not (built / name).exists()
 
     def test_failure_leaves_nothing_and_tells_no_password(self, tmp_path: Path) -> None:
-        runner = BuildingRunner("setpriv")
+        runner = Debootstrap(broken=True)
         with pytest.raises(ProviderError) as caught:
             image.ensure(runner, Cache(tmp_path), suite="bookworm", sources=self.SOURCES, notify=lambda text: None)
         assert "mirror.example/debian" in str(caught.value)

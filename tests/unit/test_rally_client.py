@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import itertools
 import json
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import tarfile
@@ -20,19 +20,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from enos_crdb import shipped
-
-PROGRAM = shipped.directory("playbooks") / "roles" / "rally" / "files" / "rally_client.py"
+from tests.unit.role_files import python
 
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("rally_client", PROGRAM)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return python("rally/files/rally_client.py")
 
 
 def task(status: str = "finished", **workload: Any) -> dict[str, Any]:
@@ -67,30 +60,31 @@ def test_a_task_that_was_aborted_is_not_ok(program: ModuleType) -> None:
     assert program.verdict(task(status="aborted")) == ("crashed", "Rally calls the task aborted")
 
 
-def test_a_job_that_hangs_is_killed_with_its_children(program: ModuleType, tmp_path: Path) -> None:
+def test_a_job_that_hangs_is_killed_with_its_children(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive, held = os.pipe()  # the job and its child hold the other end as long as they live
+    seconds = iter((0.0, 59.0, 61.0))
+
     def hang() -> None:
-        child = os.fork()
-        if child:
-            (tmp_path / "child").write_text(str(child))
-        time.sleep(60)
+        if os.fork() == 0:
+            os.write(held, b"begun")
+        signal.alarm(60)  # the last resort, for both
+        signal.pause()
 
-    began = time.monotonic()
-    program.fork(hang, longest_s=0.5)
-    assert time.monotonic() - began < 5
-    child = int((tmp_path / "child").read_text())
-    for _ in range(100):
-        if not _lives(child):
-            return
-        time.sleep(0.05)
-    pytest.fail("the child of the job goes on")
+    def until_the_child_lives(_: float) -> None:
+        if os.getpid() == here and not begun:
+            begun.append(os.read(alive, 5))
 
-
-def _lives(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    here, begun = os.getpid(), list[bytes]()
+    monkeypatch.setattr(program.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(program.time, "sleep", until_the_child_lives)
+    program.fork(hang, longest_s=60)
+    monkeypatch.undo()
+    os.close(held)
+    assert begun == [b"begun"]
+    assert next(seconds, None) is None, "it is killed at its deadline, and not before"
+    ended, _, _ = select.select([alive], [], [], 20)
+    assert ended, "the child of the job goes on"
+    assert os.read(alive, 5) == b""
 
 
 def test_a_job_that_raises_does_not_end_the_one_who_forked(program: ModuleType, tmp_path: Path) -> None:
@@ -188,37 +182,88 @@ class Counted:
         return next(self._numbers)
 
 
-def filled(program: ModuleType, *, slots: int, takes_s: float, gaps_s: list[float]) -> list[tuple[float, float]]:
-    """(intended, started) of each iteration, in the order of the intended starts."""
-    first_at = time.time() + 0.05
-    intended = [first_at + gap for gap in gaps_s]
+class VirtualTime:
+    """Time that stands still while a thread works; when all of them wait, it is the next waking at once."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self._threads = 0
+        self._wakings: list[float] = []
+        self._changed = threading.Condition()
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        with self._changed:
+            waking = self.now + seconds
+            self._wakings.append(waking)
+            self._pass()
+            assert self._changed.wait_for(lambda: self.now >= waking, timeout=20)
+            self._wakings.remove(waking)
+
+    def Thread(self, *, target: Callable[..., None], args: tuple[Any, ...]) -> threading.Thread:
+        def work() -> None:
+            target(*args)
+            with self._changed:
+                self._threads -= 1
+                self._pass()
+
+        self._threads += 1
+        return threading.Thread(target=work)
+
+    def Event(self) -> VirtualEvent:
+        return VirtualEvent(self)
+
+    def _pass(self) -> None:
+        if self._wakings and len(self._wakings) == self._threads:
+            self.now = min(self._wakings)
+            self._changed.notify_all()
+
+
+class VirtualEvent:
+    """One that nobody sets."""
+
+    def __init__(self, clock: VirtualTime) -> None:
+        self._clock = clock
+
+    def wait(self, seconds: float) -> bool:
+        self._clock.sleep(seconds)
+        return False
+
+
+def filled(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, *, slots: int, takes_s: float, gaps_s: list[float]
+) -> list[float]:
+    """How late each iteration started, in the order of the intended starts."""
+    clock = VirtualTime()
+    monkeypatch.setattr(program, "time", clock)
+    monkeypatch.setattr(program, "threading", clock)
+    intended = [clock.now + 0.05 + gap for gap in gaps_s]
     done: list[tuple[float, float]] = []
 
     def iterate(_: int) -> Callable[[float], None]:
         def load(at: float) -> None:
-            done.append((at, time.time()))
-            time.sleep(takes_s)
+            done.append((at, clock.now))
+            clock.sleep(takes_s)
 
         return load
 
     program.fill(range(slots), Counted(slots), intended, iterate, threading.Event())
-    return sorted(done)
+    return [started - at for at, started in sorted(done)]
 
 
-@pytest.mark.alone
-def test_an_open_loop_does_not_wait_for_answers(program: ModuleType) -> None:
-    done = filled(program, slots=10, takes_s=0.3, gaps_s=[number * 0.05 for number in range(8)])
-    assert len(done) == 8
-    assert all(0 <= started - intended < 0.045 for intended, started in done)
+def test_an_open_loop_does_not_wait_for_answers(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = filled(program, monkeypatch, slots=10, takes_s=0.3, gaps_s=[number * 0.05 for number in range(8)])
+    assert late == pytest.approx([0.0] * 8, abs=0.001)
 
 
-@pytest.mark.alone
-def test_with_all_slots_taken_starts_are_late_and_nothing_is_left_out(program: ModuleType) -> None:
-    done = filled(program, slots=2, takes_s=0.1, gaps_s=[number * 0.01 for number in range(8)])
-    late = [started - intended for intended, started in done]
-    assert len(late) == 8
-    assert late[0] < 0.05
-    assert late[-1] == pytest.approx(0.3 - 0.07, abs=0.06)  # the fourth pair begins after three others
+def test_with_all_slots_taken_starts_are_late_and_nothing_is_left_out(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = filled(program, monkeypatch, slots=2, takes_s=0.1, gaps_s=[number * 0.01 for number in range(8)])
+    # Each pair begins when the one before it has ended, 0.1 s later, and should have begun 0.02 s later.
+    assert late == pytest.approx([0.0, 0.0, 0.08, 0.08, 0.16, 0.16, 0.24, 0.24], abs=0.001)
 
 
 def test_an_aborted_open_loop_starts_nothing_more(program: ModuleType) -> None:
@@ -238,7 +283,7 @@ def test_what_does_not_end_after_a_stop_is_given_up(program: ModuleType, monkeyp
     monkeypatch.setattr(rally, "exceptions", ModuleType("exceptions"), raising=False)
     monkeypatch.setattr(rally.exceptions, "RallyException", RuntimeError, raising=False)
     monkeypatch.setitem(sys.modules, "rally", rally)
-    hanging = multiprocessing.Process(target=time.sleep, args=(60,))
+    hanging = multiprocessing.Process(target=signal.pause)
     hanging.start()
 
     class Api:
@@ -251,9 +296,12 @@ def test_what_does_not_end_after_a_stop_is_given_up(program: ModuleType, monkeyp
                 if len(cls.asked) == 1:
                     raise RuntimeError("the task is being checked")
 
+    waits: list[float] = []
     end = program.End()
-    program.stop(Api, "abc", 0.2, end)
+    monkeypatch.setattr(end.reached, "wait", waits.append)
+    program.stop(Api, "abc", 30.0, end)
     hanging.join(5)
+    assert waits == [1, 30.0], "until it is asked again, and until what is in flight has ended"
     assert (end.overdue.is_set(), end.cut.is_set(), end.reached.is_set()) == (True, True, False)
     assert (hanging.exitcode, Api.task.asked) == (-signal.SIGKILL, ["abc", "abc"])
 

@@ -88,6 +88,12 @@ def written(campaign: Path) -> Path:
     return campaign
 
 
+@pytest.fixture(scope="module")
+def material(written: Path) -> Material:
+    """What the report was made of."""
+    return report.collect([written])
+
+
 def one_run(root: Path, **given: Any) -> Path:
     """The directory of the only run of a store."""
     arguments: dict[str, Any] = {"combinations": [Combination()], "runs": 1, "iterations": 30, "scenarios": SCENARIOS}
@@ -157,16 +163,16 @@ def test_every_figure_has_three_forms_and_every_table_two(written: Path) -> None
         assert path.read_text(encoding="utf-8").startswith("<?xml")
 
 
-def test_every_section_of_a_campaign_is_there_warnings_first(written: Path) -> None:
-    found = list(anchors(report.collect([written]), written))
+def test_every_section_of_a_campaign_is_there_warnings_first(written: Path, material: Material) -> None:
+    found = list(anchors(material, written))
     assert found == [
         "warnings", "setting", "results", "effects", "distance", "model", "distributions", "network", "time",
         "counters", "actions", "order", "provenance",
     ]  # fmt: skip
 
 
-def test_what_is_in_a_csv_is_what_the_page_shows(written: Path) -> None:
-    for section in compose(report.collect([written]), written).sections:
+def test_what_is_in_a_csv_is_what_the_page_shows(written: Path, material: Material) -> None:
+    for section in compose(material, written).sections:
         for table in section.tables:
             with (written / "tables" / f"{table.name}.csv").open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
@@ -189,10 +195,10 @@ def same(column: parts.Column, row: dict[str, str], cell: str) -> None:
         assert cell == values[0]
 
 
-def test_numbers_are_those_of_successful_iterations(written: Path) -> None:
+def test_numbers_are_those_of_successful_iterations(written: Path, material: Material) -> None:
     with (written / "tables" / "results-authenticate.csv").open(encoding="utf-8", newline="") as stream:
         first = next(csv.DictReader(stream))
-    runs = report.collect([written]).combinations[0].runs
+    runs = material.combinations[0].runs
     table = pandas.concat([pandas.read_csv(run.directory / "samples.csv") for run in runs])
     mine = table[(table["scenario"] == "keystone/authenticate") & (table["metric"] == "iteration")]
     good = mine[mine["outcome"] == "ok"]["value"]
@@ -203,8 +209,7 @@ def test_numbers_are_those_of_successful_iterations(written: Path) -> None:
     assert float(first["p50_ms_low"]) < float(first["p50_ms"]) < float(first["p50_ms_high"])
 
 
-def test_refused_and_failed_attempts_are_told_and_not_counted(written: Path) -> None:
-    material = report.collect([written])
+def test_refused_and_failed_attempts_are_told_and_not_counted(written: Path, material: Material) -> None:
     (left,) = [one for one in material.left if one.refused]
     assert left.directory.name not in {run.name for run in material.runs}
     assert len(material.runs) == 8

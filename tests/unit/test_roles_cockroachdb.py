@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_roles_database import python
+from tests.unit.role_files import python
 
 
 def module(name: str, directory: str = "library") -> ModuleType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,25 +10,14 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from enos_crdb import shipped
+from tests.unit.role_files import ROLES, python
 
-ROLES = shipped.directory("playbooks") / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if (path / "tasks").is_dir())
 DATABASE_ROLES = ("postgresql", "mariadb", "galera", "cockroachdb")
 
 
 def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text()) if path.exists() else None
-
-
-def python(path: str) -> ModuleType:
-    """A Python file of an Ansible role, imported as Ansible or the host would run it."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROLES / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", NAMES)

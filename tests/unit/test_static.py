@@ -17,6 +17,7 @@ from enos_crdb.errors import CommandError, ConfigurationError, ProviderError
 from enos_crdb.providers import Request
 from enos_crdb.providers.static import StaticHosts
 from enos_crdb.providers.static.look import MARKER
+from enos_crdb.testing import RecordingRunner, ended
 
 MACHINES = [{"roles": ["database", "keystone"]}, {"roles": ["rally"]}]
 TOLD = """\
@@ -46,8 +47,8 @@ def check(*hosts: Mapping[str, Any], **more: Any) -> Configuration:
 TWO = ({"address": "10.0.0.11"}, {"address": "10.0.0.12"})
 
 
-@dataclass
-class FakeMachines:
+@dataclass(kw_only=True)
+class FakeMachines(RecordingRunner):
     """A `Runner` whose ssh reaches machines that do not exist; they keep their marks.
 
     ``broken``: address -> what ssh says. ``claims``: address -> content of the marker.
@@ -56,25 +57,14 @@ class FakeMachines:
     broken: dict[str, str] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
     told: str = TOLD
-    commands: list[tuple[str, ...]] = field(default_factory=list)
 
-    def run(
-        self,
-        args: Sequence[str],
-        *,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        timeout_s: float | None = None,
-        check: bool = True,
-    ) -> Completed:
-        self.commands.append(tuple(args))
+    def answer(self, args: Sequence[str], input: str) -> Completed:
         address = next((word.partition("@")[2] for word in args if "@" in word), "10.0.0.1")
-        assert input is not None
+        assert input, "every question to a machine is a script on standard input"
         if said := self.broken.get(address):
             if said == "silence":
                 raise CommandError(args, 124, "", "killed after 30 s without an end")
-            return Completed(args=tuple(args), returncode=255, stdout="", stderr=said, seconds=0.0)
+            return ended(args, status=255, stderr=said)
         if "grep" in input:
             if self.claims.get(address, "").split('"')[3:4] == [input.split()[3]]:
                 del self.claims[address]
@@ -85,7 +75,7 @@ class FakeMachines:
         else:
             number = address.rpartition(".")[2]
             stdout = self.told.format(address=address, other=f"10.1.0.{number}", claim=self.claims.get(address, ""))
-        return Completed(args=tuple(args), returncode=0, stdout=stdout, stderr="", seconds=0.0)
+        return ended(args, stdout=stdout)
 
 
 def hosts_of(configuration: Configuration, directory: Path, runner: FakeMachines, notes: list[str]) -> StaticHosts:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -303,18 +302,29 @@ def test_times_are_utc_and_sort_as_text() -> None:
     assert len(store.stamp()) == len("20261122T100000Z")
 
 
-def test_a_command_waits_for_the_workers_that_a_killed_one_left(deployment: Deployment) -> None:
+def test_a_command_waits_for_the_workers_that_a_killed_one_left(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = (
-        "import os, sys, time; from pathlib import Path; from enos_crdb.store import Store\n"
+        "import os, sys; from pathlib import Path; from enos_crdb.store import Store\n"
         "path = Path(sys.argv[1])\n"
         "with Store(path.parent).open(path).locked():\n"
-        "    if os.fork() == 0: time.sleep(1); os._exit(0)\n"
+        "    if os.fork() == 0: sys.stdin.read(); os._exit(0)\n"
         "    os.kill(os.getpid(), 9)"
     )
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", program, str(deployment.directory)], check=False)
-    with deployment.locked():
-        assert time.monotonic() - started > 1
+    waits: list[float] = []
+    with subprocess.Popen([sys.executable, "-c", program, str(deployment.directory)], stdin=subprocess.PIPE) as engine:
+        assert engine.wait() == -9
+        assert engine.stdin is not None
+        worker_ends = engine.stdin.close
+
+        def let_the_worker_end(seconds: float) -> None:
+            waits.append(seconds)
+            worker_ends()
+
+        monkeypatch.setattr("enos_crdb.store.time.sleep", let_the_worker_end)
+        with deployment.locked():
+            assert waits
 
 
 def test_a_torn_deployment_of_another_name_is_nobody_s_business(results: Store) -> None:

@@ -15,7 +15,7 @@ from enos_crdb.campaign import load_experiment, shipped_experiments
 from enos_crdb.config.fixed import unlike
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.sweep import Clock, Experiment, Factor, Observed, Repetitions
-from tests.unit.test_config import expectation
+from tests.unit.bad_files import expectation
 
 BAD = Path(__file__).parents[1] / "data" / "bad-experiments"
 FACTORS = {

@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 
-from enos_crdb.command import Completed, SubprocessRunner
+from enos_crdb.command import SubprocessRunner
 from enos_crdb.config import Configuration, check
 from enos_crdb.errors import ConfigurationError, PrerequisiteError, ProviderError
 from enos_crdb.model import Resources
 from enos_crdb.providers import Request, provide
 from enos_crdb.providers.vagrant import VagrantHosts, explanations, prerequisites, subnets, vagrantfile
 from enos_crdb.providers.vagrant.hosts import progress
+from enos_crdb.testing import RecordingRunner
 from tests.doubles.vagrant import ROOT, FakeVagrant
 
 MACHINES = [
@@ -380,17 +381,6 @@ def test_when_virtualbox_has_no_subnet_left_libvirt_has() -> None:
     assert subnets.choose(auto, taken, backend="libvirt")["control"] == "192.168.64.0/24"
 
 
-@dataclass
-class Saying:
-    """A `Runner` whose programs say what is written here."""
-
-    words: dict[str, str]
-
-    def run(self, args: Any, **_: Any) -> Completed:
-        said = next((text for start, text in self.words.items() if " ".join(args).startswith(start)), "")
-        return Completed(args=tuple(args), returncode=0, stdout=said, stderr="", seconds=0.0)
-
-
 @pytest.mark.parametrize(
     ("backend", "running", "idle_counts"),
     [("virtualbox", "", False), ("virtualbox", '"other" {1}\n', True), ("libvirt", "", True)],
@@ -401,8 +391,12 @@ def test_virtualbox_uses_its_idle_networks_again(backend: str, running: str, idl
         {"ifname": "eth0", "addr_info": [{"local": "10.1.2.3", "prefixlen": 8}]},
     ]
     routes = [{"dst": "default", "dev": "eth0"}, {"dst": "192.168.56.0/24", "dev": "vboxnet0"}]
-    runner = Saying(
-        {"ip -json -4 address": json.dumps(links), "ip -json -4 route": json.dumps(routes), "VBoxManage": running}
+    runner = RecordingRunner(
+        answers={
+            "ip -json -4 address": json.dumps(links),
+            "ip -json -4 route": json.dumps(routes),
+            "VBoxManage": running,
+        }
     )
     taken = subnets.taken(runner, backend=backend)
     assert IPv4Network("10.0.0.0/8") in taken

@@ -9,9 +9,10 @@ import re
 import stat
 import tarfile
 import threading
-import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from enos_crdb import wheelhouse
 from enos_crdb.command import Completed
 from enos_crdb.errors import CommandError, DeploymentError
+from enos_crdb.testing import RecordingRunner, ended
 from enos_crdb.wheelhouse import Target
 
 HERE = Target(python_version="3.11", machine="x86_64")
@@ -38,31 +40,23 @@ def filename(project: str) -> str:
     return f"{project}-1.0-py3-none-any.whl"
 
 
-class FakeIndex:
-    """Stands for uv and pip: answers uv's question from `PROJECTS`, and "downloads" what pip is asked for."""
+@dataclass(kw_only=True)
+class FakeIndex(RecordingRunner):
+    """Stands for uv and pip: answers uv's question from `PROJECTS`, and "downloads" what pip is asked for.
 
-    def __init__(self, *, broken: str = "", slow_s: float = 0.0) -> None:
-        self.broken = broken
-        self.slow_s = slow_s
-        self.fetched: list[str] = []
-        self.resolved = 0
+    ``broken``: the project whose download breaks off, or ``index``.
+    """
 
-    def run(
-        self,
-        args: Sequence[str],
-        *,
-        input: str | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        timeout_s: float | None = None,
-        check: bool = True,
-    ) -> Completed:
-        time.sleep(self.slow_s)
+    broken: str = ""
+    fetched: list[str] = field(default_factory=list)
+    resolved: int = 0
+
+    def answer(self, args: Sequence[str], input: str) -> Completed:
         if "compile" in args:
             self.resolve(args)
         elif "download" in args:
             self.download(args)
-        return Completed(args=tuple(args), returncode=0, stdout="", stderr="", seconds=0)
+        return ended(args)
 
     def resolve(self, args: Sequence[str]) -> None:
         if self.broken == "index":
@@ -101,14 +95,21 @@ def lock(tmp_path: Path) -> Path:
     return path
 
 
-def ensure(lock: Path, runner: FakeIndex, *, python: str = "3.11", machine: str = platform.machine()) -> Path:
+def ensure(
+    lock: Path,
+    runner: FakeIndex,
+    *,
+    python: str = "3.11",
+    machine: str = platform.machine(),
+    notify: Callable[[str], None] = lambda text: None,
+) -> Path:
     return wheelhouse.ensure(
         lock,
         python_version=python,
         machine=machine,
         cache_dir=lock.parent / "cache",
         runner=runner,
-        notify=lambda text: None,
+        notify=notify,
     )
 
 
@@ -135,14 +136,24 @@ class TestEnsure:
         assert wheelhouse.location(lock, python_version=python, machine=machine, cache_dir=lock.parent) != first
 
     def test_of_two_concurrent_runs_one_fetches_and_the_other_waits(self, lock: Path) -> None:
-        index = FakeIndex(slow_s=0.1)
-        found: list[Path] = []
-        threads = [threading.Thread(target=lambda: found.append(ensure(lock, index))) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=20)
-        assert len(found) == 2
+        fetching, waiting = threading.Event(), threading.Event()
+
+        class Meeting(FakeIndex):
+            def resolve(self, args: Sequence[str]) -> None:
+                fetching.set()
+                assert waiting.wait(20), "the other run did not wait"
+                super().resolve(args)
+
+        def hear(text: str) -> None:
+            if text.startswith("Waiting for another run"):
+                waiting.set()
+
+        index = Meeting()
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(ensure, lock, index)
+            assert fetching.wait(20)
+            second = pool.submit(ensure, lock, index, notify=hear)
+        assert first.result() == second.result()
         assert index.resolved == 1
 
     def test_a_failed_download_leaves_no_wheelhouse_and_says_why(self, lock: Path) -> None:
