@@ -133,7 +133,7 @@ TOUCHES: Mapping[str, str] = {
     "docs/tutorial": "docs tutorial",
     # what tests stand on
     "tests/cockroach": "cockroach_verdicts cockroach_checks",
-    "tests/doubles/cockroachdb_wire": "cockroachdb_wire wire_protocol wire_double",
+    "tests/doubles/cockroachdb_wire": "cockroachdb_wire wire_protocol wire_double standin cockroach_checks",
     "tests/doubles/devstack": "devstack",
     "tests/doubles/grid5000": "fake_grid5000 grid5000",
     "tests/doubles/standin": "standin cockroach_checks",
