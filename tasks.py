@@ -50,7 +50,7 @@ def run_tests(  # noqa: PLR0917 - Invoke's options are positional
 
     select = ["-k", k] if k else []
     if unit:
-        _run(context, shlex.join([sys.executable, "-m", "pytest", "tests/unit", *select]))
+        _run(context, shlex.join([sys.executable, "-m", "pytest", "tests/unit", "-m", "not deep", *select]))
         return
     sys.exit(pieces.run(select=select, deep=deep, touched=touched, resume=resume, budget_s=pieces.seconds(budget)))
 

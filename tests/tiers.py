@@ -32,6 +32,7 @@ DEEP: Mapping[str, int] = {
     "tests/integration/test_tutorial.py": 150,
     "tests/integration/test_vagrant.py": 200,
     "tests/integration/test_wire_double.py": 500,
+    "tests/unit/test_vagrant.py": 30,
 }
 """Files with deep tests, and about how many seconds those take on two cores, beside one other file."""
 

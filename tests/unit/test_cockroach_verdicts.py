@@ -9,6 +9,7 @@ import pytest
 
 from tests.cockroach import verdicts
 from tests.cockroach.assumptions import ASSUMPTIONS, BY_ID, Assumption
+from tests.cockroach.server import describe
 from tests.cockroach.verdicts import Executable, Outcome, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,24 @@ def judged(*kinds: str, executable: Executable = REAL) -> tuple[verdicts.Finding
 
 def verdict(*kinds: str, executable: Executable = REAL) -> Verdict:
     return next(found.verdict for found in judged(*kinds, executable=executable) if found.assumption == "banner")
+
+
+@pytest.mark.parametrize(
+    ("printed", "genuine"),
+    [
+        ("Build Tag:        v25.4.11\nDistribution:     CCL\n", True),
+        ("Build Tag:        v25.4.11\nDistribution:     STAND-IN (PostgreSQL)\n", False),
+        ("no such command", False),
+    ],
+)
+def test_what_an_executable_says_of_itself_decides_whether_it_is_genuine(
+    tmp_path: Path, printed: str, genuine: bool
+) -> None:
+    program = tmp_path / "cockroach"
+    program.write_text(f"#!/bin/sh\ncat <<'EOF'\n{printed}\nEOF\n")
+    program.chmod(0o755)
+    assert describe(str(program)).genuine is genuine
+    assert not describe(str(tmp_path / "missing")).genuine
 
 
 @pytest.mark.parametrize("assumption", ASSUMPTIONS, ids=lambda assumption: assumption.id)

@@ -188,6 +188,7 @@ def test_a_user_is_told_what_vagrant_does_and_the_log_has_all_of_it(made: tuple[
     assert " -- Memory:            3000M" in (bed.directory / "logs" / "vagrant.log").read_text()
 
 
+@pytest.mark.deep  # two seconds for each start of EnOSlib
 def test_the_vagrantfile_for_virtualbox(bed: Bed) -> None:
     bed.hosts(configuration({"backend": "virtualbox", "name_prefix": "mine"})).acquire({})
     text = bed.vagrantfile
@@ -205,6 +206,7 @@ def test_without_kvm_machines_are_emulated() -> None:
     assert "lv.driver" not in vagrantfile.extra(section, prefix="p-", kvm=True)
 
 
+@pytest.mark.deep  # two seconds for each start of EnOSlib
 def test_living_machines_are_looked_at_lost_ones_made_anew_and_all_destroyed(bed: Bed) -> None:
     before = bed.hosts().acquire({})
     bed.vagrant.forget()
@@ -333,6 +335,7 @@ def orphans(bed: Bed) -> list[str]:
     return found
 
 
+@pytest.mark.deep  # two seconds for each start of EnOSlib
 def test_an_interrupted_engine_lets_vagrant_clean_up_first(bed: Bed) -> None:
     process = engine_at_work(bed)
     os.killpg(process.pid, signal.SIGINT)
@@ -344,6 +347,7 @@ def test_an_interrupted_engine_lets_vagrant_clean_up_first(bed: Bed) -> None:
     assert len(bed.hosts().acquire({}).hosts) == 3
 
 
+@pytest.mark.deep  # two seconds for each start of EnOSlib
 def test_a_killed_engine_takes_vagrant_with_it(bed: Bed) -> None:
     process = engine_at_work(bed)
     process.kill()
@@ -403,6 +407,7 @@ def test_virtualbox_uses_its_idle_networks_again(backend: str, running: str, idl
     assert (IPv4Network("192.168.56.0/24") in taken) == idle_counts
 
 
+@pytest.mark.deep  # two seconds for each start of EnOSlib
 def test_subnets_are_chosen_once_for_machines_that_exist(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subnets, "taken", lambda runner, backend: [])
     asked = configuration(networks={})
