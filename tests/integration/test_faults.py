@@ -52,6 +52,7 @@ def test_a_host_that_is_killed_costs_its_own_iterations(trio: Shared) -> None:
     hosts = trio.local_hosts
     iterations = bench_while(trio, lambda: hosts.kill_host("database-3"))
     assert "rally-1-to-database-3" in set(iterations[iterations.outcome == "failed"].client)
+    assert set(iterations.client) == {f"rally-1-to-database-{n}" for n in (1, 2, 3)}, "one Rally for each Keystone"
     assert (iterations[iterations.client == "rally-1-to-database-1"].outcome == "ok").any()
     assert not hosts.running("database-3")
 

@@ -94,6 +94,7 @@ def test_one_mariadb_server(engine: Engine) -> None:
 NODES = ("database-1", "database-2", "database-3")
 
 
+@pytest.mark.deep  # a fault's test has the same load
 @on_galera
 def test_a_heavy_load_comes_from_one_rally_for_each_keystone(trio: Shared) -> None:
     bench(trio, "--load", "heavy", scenarios=SCENARIOS[1:2])

@@ -63,8 +63,6 @@ def change(path: Path, **sections: Any) -> Path:
 def test_a_deployment_on_machines_that_are_there(engine: Engine, file: Path, machines: Machines) -> None:
     engine.run("deploy", "--env", str(file))
     assert '"name": "static"' in machines.on("one", f"cat {MARKER}")
-    engine.run("bench", "keystone", *BENCH)
-    assert engine.run_directory().joinpath("samples.csv").exists()
     shown = engine.run("info").output
     assert machines.hosts["one"].address in shown
     assert engine.on("rally-1", "hostname").strip() == "two"
@@ -111,6 +109,7 @@ def test_a_user_who_may_use_sudo_and_a_network_for_the_database(engine: Engine, 
     assert machines.listening("one") == ""
 
 
+@pytest.mark.deep
 def test_machines_that_cannot_be_used_are_told_before_anything_is_done(
     engine: Engine, file: Path, machines: Machines
 ) -> None:
