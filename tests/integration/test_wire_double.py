@@ -350,12 +350,14 @@ def with_arguments(place: Place, *, restored: bool) -> dict[str, Any]:
         return {**json.loads(ended.output.splitlines()[-1]), "injected": double.statistics["injected"]["retry_at_read"]}
 
 
+@pytest.mark.deep
 @looks_at("unrestored")
 def test_replays_with_spoilt_arguments_give_wrong_answers(job: dict[str, Any]) -> None:
     assert job["injected"] > 20
     assert job["wrong"] or job["unexpected"]
 
 
+@pytest.mark.deep
 @looks_at("restored")
 def test_replays_with_restored_arguments_do_not(job: dict[str, Any]) -> None:
     assert job["injected"] > 20
@@ -373,6 +375,7 @@ def genuine(place: Place, drivers: str) -> Run:
     return Run(drive=keystone.drive(rounds=1, threads=THREADS))
 
 
+@pytest.mark.deep
 @looks_at("genuine")
 def test_genuine_conflicts_are_replayed(job: Run) -> None:
     assert job.drive.check().requests >= REQUESTS
