@@ -1,4 +1,4 @@
-"""Runs the tests in pieces: those that always run, then one process for each file of deep ones; and sums them up.
+"""Runs the tests in pieces: those that always run, then deep ones, a process for each file; and sums them up.
 
 What ended is written down after each piece, so that a run that was cut, by its budget or by Ctrl-C, can be resumed.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from tests.tiers import ALONE, DEEP, ROOT, in_turn, next_that_fits
+from tests.tiers import ALONE, ROOT, cost_s, file_of, in_turn, next_that_fits, pieces_of
 from tests.tiers import touched as touched_by
 
 STATE = ROOT / ".cache" / "deep-tests.json"
@@ -93,7 +93,7 @@ def _file_of(classname: str) -> str:
 def run(*, select: Sequence[str], deep: bool, touched: bool, resume: bool, budget_s: float) -> int:
     """Run what is asked for and sum it up; the exit status.
 
-    `deep`: every deep file; `touched`: those that the last day's commits ask for, then the others in turn. Both begin
+    `deep`: every deep test; `touched`: those that the last day's commits ask for, then the others in turn. Both begin
     with the tests that always run, unless these passed before the run that `resume` continues. With `select` (options
     of pytest) only tests that always run are looked at.
     """
@@ -106,19 +106,36 @@ def run(*, select: Sequence[str], deep: bool, touched: bool, resume: bool, budge
     else:
         total = always()
         record.add(ALWAYS, total)
-    found, left = deep_tests(_asked(deep=deep), record=record, left_s=lambda: budget_s - (time.monotonic() - started))
+    pieces = pieces_of(_deep_ones())
+    found, left = deep_tests(
+        _in_order(pieces, everything=deep),
+        tests=pieces,
+        record=record,
+        left_s=lambda: budget_s - (time.monotonic() - started),
+    )
     show_costs((total + found).files)
     return sum_up(total + found, left)
 
 
-def _asked(*, deep: bool) -> list[str]:
-    """Deep files in the order in which they are to run; what a change touched comes first."""
-    if deep:
-        return sorted(DEEP, key=lambda name: -DEEP[name])
-    asked = touched_by(_changed_in_a_day())
+def _deep_ones() -> list[str]:
+    """Every deep test, by pytest's id."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-m", "deep", "--override-ini=addopts="]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def _in_order(pieces: Iterable[str], *, everything: bool) -> list[str]:
+    """Pieces in the order in which they are to run: the longest first, or what a change touched and others in turn."""
+    if everything:
+        return sorted(pieces, key=lambda piece: -cost_s(piece))
+    files = touched_by(_changed_in_a_day())
+    asked = {piece for piece in pieces if file_of(piece) in files}
     number = len(_git("rev-list", "HEAD").split())
-    print(f"deep tests of what the last day's commits touched: {', '.join(map(_short, sorted(asked))) or 'none'}")
-    return [*in_turn(asked, number), *in_turn(DEEP.keys() - asked, number)]
+    shown = sorted({_short(file_of(piece)) for piece in asked})
+    print(f"deep tests of what the last day's commits touched: {', '.join(shown) or 'none'}")
+    return [*in_turn(asked, number), *in_turn(set(pieces) - asked, number)]
 
 
 def _changed_in_a_day() -> list[str]:
@@ -131,8 +148,8 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def _short(name: str) -> str:
-    return Path(name).stem.removeprefix("test_")
+def _short(piece: str) -> str:
+    return piece.rpartition("/")[2].removeprefix("test_").replace(".py", "")
 
 
 def seconds(text: str) -> float:
@@ -167,7 +184,7 @@ def _pytest(arguments: Sequence[str], *, output: Any = None) -> Outcome:
 
 @dataclass
 class Record:
-    """Which deep files have ended on the code as it is now, and how."""
+    """Which pieces have ended on the code as it is now, and how."""
 
     code: str
     done: dict[str, Outcome] = field(default_factory=dict)
@@ -204,24 +221,26 @@ def _digest_of_the_code() -> str:
     return digest.hexdigest()
 
 
-def deep_tests(files: Iterable[str], *, record: Record, left_s: Callable[[], float]) -> tuple[Outcome, list[str]]:
-    """Run the deep tests of `files`, in their order, as many as fit in what is left; and which ones did not.
+def deep_tests(
+    pieces: Iterable[str], *, tests: Mapping[str, Sequence[str]], record: Record, left_s: Callable[[], float]
+) -> tuple[Outcome, list[str]]:
+    """Run `pieces` with their `tests`, in their order, as many as fit in what is left; and which ones did not.
 
-    Two files at a time; those that nothing may run beside come at the end, one by one.
+    Two at a time; those that nothing may run beside come at the end, one by one.
     """
-    waiting = [name for name in files if name not in record.done]
+    waiting = [piece for piece in pieces if piece not in record.done]
     total, left = Outcome(), list[str]()
     for beside_each_other, names in (
-        (BESIDE_EACH_OTHER, [name for name in waiting if name not in ALONE]),
-        (1, [name for name in waiting if name in ALONE]),
+        (BESIDE_EACH_OTHER, [piece for piece in waiting if file_of(piece) not in ALONE]),
+        (1, [piece for piece in waiting if file_of(piece) in ALONE]),
     ):
         with ThreadPoolExecutor(beside_each_other) as pool:
             running: dict[Future[Outcome], str] = {}
             while True:
-                while len(running) < beside_each_other and (name := next_that_fits(names, left_s(), costs=DEEP)):
-                    names.remove(name)
-                    print(f"{name}: deep tests begin (about {DEEP[name]} s)", flush=True)
-                    running[pool.submit(_deep_piece, name)] = name
+                while len(running) < beside_each_other and (piece := next_that_fits(names, left_s())):
+                    names.remove(piece)
+                    print(f"{piece}: deep tests begin (about {cost_s(piece)} s)", flush=True)
+                    running[pool.submit(_deep_piece, tests[piece])] = piece
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -230,10 +249,10 @@ def deep_tests(files: Iterable[str], *, record: Record, left_s: Callable[[], flo
     return total, left
 
 
-def _deep_piece(name: str) -> Outcome:
-    """The deep tests of a file; what pytest printed is shown when one failed."""
+def _deep_piece(tests: Sequence[str]) -> Outcome:
+    """Run `tests`; what pytest printed is shown when one failed."""
     with tempfile.TemporaryFile("w+") as output:
-        outcome = _pytest(["-m", "deep", name], output=output)
+        outcome = _pytest([*tests], output=output)
         if outcome.failed:
             output.seek(0)
             print(output.read(), flush=True)

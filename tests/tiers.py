@@ -7,34 +7,42 @@ last day's commits touched, then others in turn, as long as its time lasts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-DEEP: Mapping[str, int] = {
-    "tests/integration/test_campaign.py": 330,
-    "tests/integration/test_cockroach_checks.py": 60,
-    "tests/integration/test_devstack.py": 200,
+SPLIT = frozenset(f"tests/integration/test_{name}.py" for name in ("experiments", "interruption", "wire_double"))
+"""Files whose deep tests are a piece for each parameter: together they would fit in no half an hour."""
+
+COSTS: Mapping[str, int] = {
+    "tests/integration/test_campaign.py": 240,
+    "tests/integration/test_cockroach_checks.py": 40,
+    "tests/integration/test_devstack.py": 400,
     "tests/integration/test_emulation.py": 60,
-    "tests/integration/test_experiments.py": 600,
-    "tests/integration/test_faults.py": 260,
-    "tests/integration/test_grid5000.py": 300,
-    "tests/integration/test_interruption.py": 400,
-    "tests/integration/test_keystone_crdb.py": 120,
+    "tests/integration/test_experiments.py [cache_and_hash]": 240,
+    "tests/integration/test_experiments.py [cluster_size_impact]": 240,
+    "tests/integration/test_experiments.py [locality]": 200,
+    "tests/integration/test_experiments.py [read_write_ratio]": 200,
+    "tests/integration/test_faults.py": 200,
+    "tests/integration/test_grid5000.py": 400,
+    "tests/integration/test_interruption.py [ctrl-c]": 250,
+    "tests/integration/test_interruption.py [kill-9]": 250,
+    "tests/integration/test_keystone_crdb.py": 150,
     "tests/integration/test_load.py": 220,
-    "tests/integration/test_main_job.py": 300,
+    "tests/integration/test_main_job.py": 450,
     "tests/integration/test_notebook.py": 300,
     "tests/integration/test_nspawn.py": 60,
-    "tests/integration/test_standin.py": 200,
-    "tests/integration/test_static.py": 200,
-    "tests/integration/test_suites.py": 330,
+    "tests/integration/test_standin.py": 350,
+    "tests/integration/test_static.py": 250,
+    "tests/integration/test_suites.py": 250,
     "tests/integration/test_tutorial.py": 150,
-    "tests/integration/test_vagrant.py": 200,
-    "tests/integration/test_wire_double.py": 500,
+    "tests/integration/test_vagrant.py": 250,
     "tests/unit/test_vagrant.py": 30,
 }
-"""Files with deep tests, and about how many seconds those take on two cores, beside one other file."""
+"""About how many seconds a piece takes on two cores, beside another one; those that are not here take `COST_S`."""
+COST_S = 100
 
 ALONE = frozenset(f"tests/integration/test_{name}.py" for name in ("emulation", "load", "notebook"))
 """Those of them that measure how long things take: nothing may run beside them."""
@@ -169,20 +177,41 @@ def _below(path: str, start: str) -> bool:
 
 
 def touched(paths: Iterable[str]) -> frozenset[str]:
-    """Files with deep tests that changes of `paths` ask for: those that claim one, and those that changed."""
+    """Files of tests that changes of `paths` ask for: those that claim one, and those that changed."""
     asked: set[str] = set()
     for path in paths:
         asked |= {path} | claimed_by(path)
-    return frozenset(asked & DEEP.keys())
+    return frozenset(asked & {name for names in files_of_tests().values() for name in names})
 
 
-def in_turn(files: Iterable[str], turn: int) -> list[str]:
-    """`files` beginning with another one for every `turn`: a number that grows, such as that of the commits."""
-    ordered = sorted(files)
+def pieces_of(tests: Iterable[str]) -> dict[str, list[str]]:
+    """Tests (pytest's ids) by the piece they belong to: their file, or in a split one the parameter or function."""
+    found: dict[str, list[str]] = {}
+    for test in tests:
+        file, _, rest = test.partition("::")
+        function, parameter = re.fullmatch(r"([^\[]*)(?:\[(.*)\])?", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+        name = f"{file} [{parameter or function}]" if file in SPLIT else file
+        found.setdefault(name, []).append(test)
+    return found
+
+
+def file_of(piece: str) -> str:
+    """The file whose tests a piece holds."""
+    return piece.partition(" [")[0]
+
+
+def cost_s(piece: str) -> int:
+    """About how long a piece takes."""
+    return COSTS.get(piece, COST_S)
+
+
+def in_turn(pieces: Iterable[str], turn: int) -> list[str]:
+    """`pieces` beginning with another one for every `turn`: a number that grows, such as that of the commits."""
+    ordered = sorted(pieces)
     start = turn % len(ordered) if ordered else 0
     return [*ordered[start:], *ordered[:start]]
 
 
-def next_that_fits(files: Sequence[str], left_s: float, *, costs: Mapping[str, float]) -> str | None:
-    """The first of `files` that ends before the time is over, by what it costs; None when no one does."""
-    return next((file for file in files if costs[file] <= left_s), None)
+def next_that_fits(pieces: Sequence[str], left_s: float) -> str | None:
+    """The first of `pieces` that ends before the time is over, by what it costs; None when no one does."""
+    return next((piece for piece in pieces if cost_s(piece) <= left_s), None)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.pieces import Outcome, Record, deep_tests, read_report, seconds
-from tests.tiers import ALONE, DEEP, ROOT, TOUCHES, claimed_by, files_of_tests, in_turn, next_that_fits, touched
+from tests.tiers import (
+    ALONE,
+    COSTS,
+    ROOT,
+    SPLIT,
+    TOUCHES,
+    claimed_by,
+    cost_s,
+    file_of,
+    files_of_tests,
+    in_turn,
+    next_that_fits,
+    pieces_of,
+    touched,
+)
 
 PRODUCTS = (
     *(ROOT / "enos_crdb").rglob("*.py"),
@@ -40,10 +55,12 @@ def test_the_table_names_what_is_there() -> None:
 
 def test_files_with_deep_tests_are_those_of_the_table_and_each_is_claimed() -> None:
     marked = {name for names in files_of_tests().values() for name in names if "pytest.mark.deep" in text(name)}
-    assert marked - {"tests/unit/test_tiers.py"} == set(DEEP)
-    assert {name for name in DEEP if "pytest.mark.alone" in text(name)} == ALONE
+    marked -= {"tests/unit/test_tiers.py"}
+    assert {file_of(piece) for piece in COSTS} | SPLIT == marked
+    assert {name for name in marked if "pytest.mark.alone" in text(name)} == ALONE
     claimed = {file for start in TOUCHES for file in claimed_by(start)}
-    assert set(DEEP) <= claimed, "what no change asks for runs only in turn"
+    assert marked <= claimed, "what no change asks for runs only in turn"
+    assert max(COSTS.values()) < 900, "a piece that fits in no run of CI is never run there"
 
 
 def test_a_change_asks_for_what_claims_it() -> None:
@@ -62,10 +79,19 @@ def test_in_turn_everything_comes_first_once() -> None:
 
 
 def test_what_does_not_fit_lets_a_shorter_one_go_first() -> None:
-    costs = {"long": 300.0, "short": 20.0}
-    assert next_that_fits(["long", "short"], 400, costs=costs) == "long"
-    assert next_that_fits(["long", "short"], 100, costs=costs) == "short"
-    assert next_that_fits(["long", "short"], 10, costs=costs) is None
+    long, short = sorted(COSTS, key=lambda piece: -COSTS[piece])[:: len(COSTS) - 1]
+    assert next_that_fits([long, short], COSTS[long]) == long
+    assert next_that_fits([long, short], COSTS[long] - 1) == short
+    assert next_that_fits([long, short], COSTS[short] - 1) is None
+    assert cost_s("tests/integration/test_new.py") > 0
+
+
+def test_pieces_are_files_or_the_parameters_of_long_ones() -> None:
+    wire, load = "tests/integration/test_wire_double.py", "tests/integration/test_load.py"
+    tests = [f"{wire}::test_a[23.2.30]", f"{load}::test_c[x]", f"{wire}::test_b[23.2.30]", f"{wire}::test_d"]
+    pieces = pieces_of(tests)
+    assert pieces == {f"{wire} [23.2.30]": [tests[0], tests[2]], load: [tests[1]], f"{wire} [test_d]": [tests[3]]}
+    assert {file_of(piece) for piece in pieces} == {wire, load}
 
 
 @pytest.mark.parametrize(("written", "told"), [("40m", 2400), ("1h30m", 5400), ("90s", 90), ("", float("inf"))])
@@ -104,16 +130,16 @@ def test_a_report_is_read(tmp_path: Path) -> None:
 def test_nothing_begins_that_does_not_fit_and_what_is_done_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def piece(name: str) -> Outcome:
-        ran.append(name)
+    def piece(tests: Sequence[str]) -> Outcome:
+        ran.extend(tests)
         return Outcome(passed=1)
 
     monkeypatch.setattr("tests.pieces._deep_piece", piece)
     monkeypatch.setattr(Record, "save", lambda self: None)
-    shortest = min(DEEP, key=lambda name: DEEP[name])
-    longest = max(DEEP, key=lambda name: DEEP[name])
+    longest, shortest = sorted(COSTS, key=lambda name: -COSTS[name])[:: len(COSTS) - 1]
+    tests = {longest: ["long"], shortest: ["short"]}
     record = Record("code")
-    total, left = deep_tests([longest, shortest], record=record, left_s=lambda: DEEP[shortest])
-    assert (ran, left, total.passed) == ([shortest], [longest], 1)
-    total, left = deep_tests([longest, shortest], record=record, left_s=lambda: 1e9)
-    assert (ran, left, total.passed) == ([shortest, longest], [], 1)
+    total, left = deep_tests([*tests], tests=tests, record=record, left_s=lambda: COSTS[shortest])
+    assert (ran, left, total.passed) == (["short"], [longest], 1)
+    total, left = deep_tests([*tests], tests=tests, record=record, left_s=lambda: 1e9)
+    assert (ran, left, total.passed) == (["short", "long"], [], 1)
