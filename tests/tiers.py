@@ -112,7 +112,7 @@ TOUCHES: Mapping[str, str] = {
     "devstack_plugin": "plugin contract database devstack",
     "experiments": "sweep experiments notebook",
     "keystone_crdb": "keystone_crdb keystone_wheel wire_double",
-    "playbooks": "roles_database main_job",
+    "playbooks": "roles_database roles_tasks main_job",
     "playbooks/emulation": "emulation",
     "playbooks/locks": "locks keystone_crdb wire_double suites",
     "playbooks/reset.yml": "main_job campaign",
