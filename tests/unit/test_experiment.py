@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
 import tarfile
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +34,15 @@ ENTITIES = "keystone/get-entities"
 
 @dataclass
 class Hosts:
-    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes."""
+    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes.
+
+    ``reports`` are those of single clients, by name.
+    """
 
     report: bytes
     silent: tuple[str, ...] = ()
     interrupt_at: str | None = None
+    reports: Mapping[str, bytes] = field(default_factory=dict)
 
     def __call__(self, played: Played) -> None:
         if played.playbook == "bench.yml":
@@ -52,7 +59,8 @@ class Hosts:
                 continue
             with tarfile.open(Path(played.variables["rally_fetch_to"]) / f"{host}.tar", "w") as archive:
                 for client in variables["rally_clients"]:
-                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", self.report)):
+                    report = self.reports.get(client["name"], self.report)
+                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", report)):
                         member = tarfile.TarInfo(f"{client['name']}/{name}")
                         member.size = len(content)
                         archive.addfile(member, io.BytesIO(content))
@@ -262,3 +270,22 @@ def test_a_network_that_changed_during_the_load_is_told(
         assert any("0.2 ms, expected 100 ms" in warning for warning in summarise(run).warnings)
     assert ansible.playbooks[-1] == "collect.yml", "everything measured is kept"
     assert (context.deployment.last_run() / "samples.csv").exists()
+
+
+def test_every_sample_says_which_rally_took_it(context: Context) -> None:
+    iterations = {f"rally-1-to-database-{number}": number for number in (1, 2, 3)}
+    context, _ = on(context, effect=Hosts(a_report(), reports={name: first(n) for name, n in iterations.items()}))
+    run = experiment.run(context, section(USERS, load="heavy"))
+    with (run / "samples.csv").open(newline="") as stream:
+        taken = Counter(row["client"] for row in csv.DictReader(stream) if row["metric"] == "iteration")
+    assert taken == iterations
+
+
+def first(iterations: int) -> bytes:
+    """A report with only so many of its iterations."""
+    document = json.loads(a_report())
+    for task in document["tasks"]:
+        for subtask in task["subtasks"]:
+            for workload in subtask["workloads"]:
+                workload |= {"data": workload["data"][:iterations], "total_iteration_count": iterations}
+    return json.dumps(document).encode()
