@@ -30,10 +30,10 @@ NOT_SHOWN = (
 _BRACES = r"{(?:[^{}]|{(?:[^{}]|{[^{}]*})*})*}"
 EXPRESSION = re.compile(rf"{{(?:[^{{}}]|{_BRACES})*}}")
 """A pair of braces with all that it holds, as in ``{{ ... }}`` and ``{% ... %}``."""
-KEYWORDS = frozenset(
-    ("name", "when", "register", "changed_when", "failed_when", "until", "retries", "delay", "notify", "tags", "become")
-    + ("vars", "no_log", "timeout", "throttle", "run_once", "ignore_unreachable", "ignore_errors")
-)
+KEYWORDS = frozenset((
+    "name", "when", "register", "changed_when", "failed_when", "until", "retries", "delay", "notify", "tags", "become",
+    "vars", "no_log", "timeout", "throttle", "run_once", "ignore_unreachable", "ignore_errors",
+))  # fmt: skip
 """Of a task, what is not an argument of its module."""
 INCLUDES = re.compile(r"(ansible\.builtin\.)?(include|import)_(tasks|role)")
 WRITERS = ("ansible.builtin.copy", "ansible.builtin.template")
