@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from enos_crdb.testing import Played
@@ -15,11 +16,15 @@ REPORT = Path(__file__).resolve().parents[1] / "data" / "rally"
 
 @dataclass
 class Hosts:
-    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes."""
+    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes.
+
+    ``reports`` are those of single clients, by name.
+    """
 
     report: bytes
     silent: tuple[str, ...] = ()
     interrupt_at: str | None = None
+    reports: Mapping[str, bytes] = field(default_factory=dict)
 
     def __call__(self, played: Played) -> None:
         if played.playbook == "bench.yml":
@@ -36,7 +41,8 @@ class Hosts:
                 continue
             with tarfile.open(Path(played.variables["rally_fetch_to"]) / f"{host}.tar", "w") as archive:
                 for client in variables["rally_clients"]:
-                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", self.report)):
+                    report = self.reports.get(client["name"], self.report)
+                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", report)):
                         member = tarfile.TarInfo(f"{client['name']}/{name}")
                         member.size = len(content)
                         archive.addfile(member, io.BytesIO(content))

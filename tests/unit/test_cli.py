@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -269,3 +270,39 @@ def test_run_ends_with_a_page_whatever_was_measured(
     said = capsys.readouterr()
     assert str(page) in said.out.replace("\n", "")
     assert problem in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["deploy", "--env", LOCAL],
+        ["deploy", "--env", LOCAL, "--phase", "rally"],
+        ["run", "--env", LOCAL],
+        ["bench", "keystone"],
+        ["collect"],
+        ["emulate"],
+        ["emulate", "--clear"],
+        ["emulate", "--rtt-ms", "10"],
+        ["destroy"],
+        ["destroy", "--hosts", "keep"],
+        ["destroy", "--env", LOCAL],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(LOCAL, "FILE"),
+)
+def test_no_command_touches_what_another_works_on(
+    store: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def provide(request: object) -> None:
+        raise AssertionError("hosts are asked for")
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
+
+    monkeypatch.setattr("enos_crdb.phases.context.providers.provide", provide)
+    deployment = a_deployment(store).current()
+    with deployment.locked():
+        before = files()
+        assert call(*arguments) == StateError.exit_code
+        assert files() == before
+    said = f"{deployment.directory.name} is in use by another enos_crdb (process {os.getpid()})"
+    assert said in " ".join(capsys.readouterr().err.split())

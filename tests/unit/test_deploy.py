@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from enos_crdb.phases import deploy as phase
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.destroy import destroy
 from enos_crdb.store import Deployment, Store
-from enos_crdb.testing import SYSTEM, FakeLeasedProvider, FakeProvider, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import SYSTEM, FakeLeasedProvider, FakeProvider, Played, RecordingAnsible, RecordingRunner
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -352,3 +353,31 @@ def test_a_layer_is_shared_by_hosts_with_the_same_software_only() -> None:
     assert layer_of(here, roles) == layer_of(tuned, roles), "options are configured, not installed"
     keys = {layer_of(here, roles), layer_of(later, roles), layer_of(other, roles), layer_of(here, ("rally",))}
     assert len(keys) == 4
+
+
+PLAYBOOKS = ("install.yml", "database.yml", "keystone.yml", "rally.yml", "verify.yml")
+
+
+class PressedProvider(FakeProvider):
+    """Somebody presses Ctrl-C while the hosts are started."""
+
+    def acquire(self, layers: Mapping[str, str]) -> Resources:
+        signal.raise_signal(signal.SIGINT)
+        return super().acquire(layers)
+
+
+@pytest.mark.parametrize("playbook", [None, *PLAYBOOKS])
+def test_ctrl_c_ends_every_step(tmp_path: Path, playbook: str | None) -> None:
+    def press(played: Played) -> None:
+        if played.playbook == playbook:
+            signal.raise_signal(signal.SIGINT)
+
+    context = replace(a_context(tmp_path), ansible=RecordingAnsible(effect=press))
+    if playbook is None:
+        context = replace(context, provider=PressedProvider(configuration=context.configuration))
+    heard = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        phase.deploy(context)
+    assert signal.getsignal(signal.SIGINT) is heard
+    assert recorded(context).playbooks == list(PLAYBOOKS[: PLAYBOOKS.index(playbook) + 1 if playbook else 0])
+    assert "verify" not in saved(context).state.done

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -223,3 +225,22 @@ def test_a_network_that_changed_during_the_load_is_told(
         assert any("0.2 ms, expected 100 ms" in warning for warning in summarise(run).warnings)
     assert ansible.playbooks[-1] == "collect.yml", "everything measured is kept"
     assert (context.deployment.last_run() / "samples.csv").exists()
+
+
+def test_every_sample_says_which_rally_took_it(context: Context) -> None:
+    iterations = {f"rally-1-to-database-{number}": number for number in (1, 2, 3)}
+    context, _ = on(context, effect=Hosts(a_report(), reports={name: first(n) for name, n in iterations.items()}))
+    run = experiment.run(context, section(USERS, load="heavy"))
+    with (run / "samples.csv").open(newline="") as stream:
+        taken = Counter(row["client"] for row in csv.DictReader(stream) if row["metric"] == "iteration")
+    assert taken == iterations
+
+
+def first(iterations: int) -> bytes:
+    """A report with only so many of its iterations."""
+    document = json.loads(a_report())
+    for task in document["tasks"]:
+        for subtask in task["subtasks"]:
+            for workload in subtask["workloads"]:
+                workload |= {"data": workload["data"][:iterations], "total_iteration_count": iterations}
+    return json.dumps(document).encode()

@@ -425,6 +425,22 @@ def test_release_from_another_machine_finds_the_job_by_its_name(world: World) ->
     assert not world.platform.held()
 
 
+@pytest.mark.parametrize("state", ["waiting", "launching"])
+def test_release_ends_a_job_that_has_no_nodes_yet(world: World, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    world.platform.path = (state,) * 100
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("enos_crdb.providers.g5k.jobs.sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            world.acquire()
+    assert len(world.platform.held()) == 1
+    world.provider().release()
+    assert not world.platform.held()
+
+
 def test_release_of_nothing_is_no_error(world: World) -> None:
     world.provider().release()
     assert not world.platform.called("DELETE")

@@ -312,3 +312,49 @@ def test_the_timeout_stands_where_rally_openstack_reads_it(program: ModuleType, 
     parser.read_string(program.configuration(tmp_path, 7.5))
     assert parser.defaults()["openstack_client_http_timeout"] == "7.5"
     assert parser["database"]["connection"] == f"sqlite:///{tmp_path}/rally.sqlite"
+
+
+# What goes on after a run
+
+
+class Systemd:
+    """Units that run, as `rally_client` sees and stops them."""
+
+    def __init__(self, program: ModuleType, monkeypatch: pytest.MonkeyPatch, *units: str) -> None:
+        self.units = set(units)
+        self.program = program
+        monkeypatch.setattr(program.subprocess, "run", self.run)
+
+    def run(self, arguments: list[str], **_: Any) -> Any:
+        printed, status = "", 0
+        if arguments[1] == "list-units":
+            start = arguments[-1].removesuffix("*")
+            printed = "".join(f"{unit}.service loaded active\n" for unit in self.units if unit.startswith(start))
+        elif arguments[1] == "stop":
+            self.units -= {arguments[2]}
+        elif arguments[1] == "is-active":
+            status = 0 if arguments[-1] in self.units else 3
+        return self.program.subprocess.CompletedProcess(arguments, status, printed, "")
+
+
+def run_of(name: str, *clients: str) -> dict[str, Any]:
+    described = [{"name": client, "environment": {}, "http_timeout_s": 1.0} for client in clients]
+    return {"directory": f"/nowhere/{name}", "clients": described}
+
+
+def test_no_load_goes_on_after_the_end_of_its_run(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = run_of("20261122T100000Z-aaaa", "a", "b"), run_of("20261122T100000Z-bbbb", "a")
+    mine = [program.unit(run, name) for name in ("rally-1-to-keystone-1", "rally-1-to-keystone-2")]
+    theirs = program.unit(other, "rally-1-to-keystone-1")
+    systemd = Systemd(program, monkeypatch, *mine, theirs, "ssh")
+    assert program.finish(run) == {"stopped": mine}
+    assert systemd.units == {theirs, "ssh"}
+    assert program.finish(run) == {"stopped": []}
+
+
+def test_a_run_ends_the_load_of_every_other(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = run_of("20261122T100000Z-aaaa", "a"), run_of("20261122T100000Z-bbbb", "a", "b")
+    theirs = [program.unit(other, name) for name in ("a", "b")]
+    systemd = Systemd(program, monkeypatch, program.unit(run, "a"), *theirs, "ssh")
+    assert program.prepare(run) == {"made": []}
+    assert systemd.units == {program.unit(run, "a"), "ssh"}

@@ -16,7 +16,7 @@ import pytest
 
 from enos_crdb import report
 from enos_crdb.errors import StateError
-from enos_crdb.report import drawing, page, parts
+from enos_crdb.report import drawing, opening, page, parts
 from enos_crdb.report.contents import compose
 from enos_crdb.report.figures import Distribution, distributions
 from enos_crdb.report.material import Material
@@ -385,3 +385,21 @@ def test_many_samples_make_a_light_figure(tmp_path: Path) -> None:
     with drawing.styled():
         sizes = {name: len(drawing.svg(sections[name].figures[0].draw())) for name in ("distributions", "time")}
     assert max(sizes.values()) < 100_000, sizes
+
+
+@pytest.mark.parametrize(("runs", "warned"), [(2, 1), (5, 4)])
+def test_a_warning_of_some_runs_is_shown_with_whose_it_is(runs: int, warned: int, tmp_path: Path) -> None:
+    campaign = write_campaign(
+        tmp_path, combinations=[Combination()], runs=runs, iterations=5, scenarios=SCENARIOS[:1]
+    )  # fmt: skip
+    names = []
+    for manifest in sorted(tmp_path.glob("*/runs/*/manifest.json"))[-warned:]:
+        document = json.loads(manifest.read_text())
+        document["warnings"].append("rally-1 had no memory left")
+        manifest.write_text(json.dumps(document))
+        names.append(manifest.parent.name)
+    notes = [part for part in opening.warnings(report.collect([campaign])).parts if isinstance(part, parts.Notes)]
+    told = [line for part in notes for line in part.lines]
+    (line,) = [line for line in told if "no memory left" in line]
+    who = ", ".join(names) if warned <= 3 else f"{warned} of {runs} runs"
+    assert line == f"{who}: rally-1 had no memory left"

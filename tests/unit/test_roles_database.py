@@ -221,3 +221,127 @@ def test_the_position_of_a_crashed_node_is_recovered(node: ModuleType, monkeypat
 def test_data_that_never_were_in_a_cluster_have_no_history(node: ModuleType) -> None:
     node.GRASTATE.unlink()
     assert node.position() == {"uuid": "", "seqno": -1}
+
+
+# What is written for the servers
+
+GIVEN: dict[str, Any] = {
+    "ansible_facts": {"distribution_release": "bookworm"},
+    "ansible_managed": "managed",
+    "inventory_hostname": "b",
+    "postgresql_address": "10.0.2.12",
+    "mariadb_address": "10.0.2.12",
+    "galera_nodes": {"a": "10.0.2.11", "b": "10.0.2.12", "c": "10.0.2.13"},
+}
+TEMPLATES = {"postgresql": "postgresql/templates/enos_crdb.conf.j2", "mariadb": "mariadb/templates/enos_crdb.cnf.j2"}
+
+
+def written(name: str, **options: Any) -> dict[str, str]:
+    """The settings in the file that the role `name` writes on host ``b``, as the server reads them."""
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar
+
+    base = "mariadb" if name == "galera" else name
+    known: dict[str, Any] = {}
+    for role in (base, name):
+        for file in ("defaults/main.yml", "vars/main.yml"):
+            known |= load(ROLES / role / file)
+    if name == "galera":
+        known["mariadb_replication"] = "{{ __galera_options }}"  # galera/tasks/configure.yml
+    text: str = Templar(DataLoader(), variables={**known, **GIVEN, **options}).template(
+        (ROLES / TEMPLATES[base]).read_text()
+    )
+    pairs = (line.partition(" = ") for line in text.splitlines() if not line.startswith(("#", "[")))
+    return {option: value for option, _, value in pairs if option}
+
+
+POSTGRESQL = {
+    "fsync": "on",
+    "listen_addresses": "'10.0.2.12'",
+    "max_connections": "500",
+    "password_encryption": "'scram-sha-256'",
+    "port": "5432",
+    "shared_buffers": "'256MB'",
+    "ssl": "off",
+    "synchronous_commit": "on",
+}
+MARIADB = {
+    "bind_address": "10.0.2.12",
+    "innodb_buffer_pool_size": "268435456",
+    "innodb_flush_log_at_trx_commit": "1",
+    "max_connections": "500",
+    "port": "3306",
+    "skip_name_resolve": "ON",
+}
+GALERA = {
+    **MARIADB,
+    "binlog_format": "ROW",
+    "default_storage_engine": "InnoDB",
+    "innodb_autoinc_lock_mode": "2",
+    "wsrep_cluster_address": "gcomm://10.0.2.11,10.0.2.12,10.0.2.13",
+    "wsrep_cluster_name": "enos_crdb",
+    "wsrep_node_address": "10.0.2.12",
+    "wsrep_node_name": "b",
+    "wsrep_on": "ON",
+    "wsrep_provider": "/usr/lib/galera/libgalera_smm.so",
+    "wsrep_provider_options": "gcache.size=128M; gmcast.listen_addr=tcp://10.0.2.12:4567; "
+    "ist.recv_addr=10.0.2.12:4568; ist.recv_bind=10.0.2.12:4568",
+    "wsrep_slave_threads": "2",
+    "wsrep_sst_method": "rsync",
+    "wsrep_sst_receive_address": "10.0.2.12:4444",
+    "wsrep_sync_wait": "0",
+}
+SETTINGS = {"postgresql": POSTGRESQL, "mariadb": MARIADB, "galera": GALERA}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_server_is_durable_and_listens_on_its_network_only_by_default(name: str) -> None:
+    assert written(name) == SETTINGS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "changed"),
+    [
+        pytest.param(
+            "postgresql", {"postgresql_durable": False}, {"fsync": "off", "synchronous_commit": "off"}, id="fast"
+        ),
+        pytest.param(
+            "postgresql",
+            {"postgresql_port": 1, "postgresql_max_connections": 2},
+            {"port": "1", "max_connections": "2"},
+            id="numbers",
+        ),
+        pytest.param(
+            "postgresql",
+            {"postgresql_shared_buffers_mb": 8, "postgresql_settings": {"ssl": True, "a": "it's"}},
+            {"shared_buffers": "'8MB'", "ssl": "on", "a": "'it''s'"},
+            id="settings",
+        ),
+        pytest.param("mariadb", {"mariadb_durable": False}, {"innodb_flush_log_at_trx_commit": "2"}, id="fast-mariadb"),
+        pytest.param(
+            "mariadb",
+            {"mariadb_innodb_buffer_pool_mb": 8, "mariadb_settings": {"skip_name_resolve": False}},
+            {"innodb_buffer_pool_size": "8388608", "skip_name_resolve": "OFF"},
+            id="settings-mariadb",
+        ),
+        pytest.param("galera", {"mariadb_durable": False}, {"innodb_flush_log_at_trx_commit": "2"}, id="fast-galera"),
+        pytest.param(
+            "galera",
+            {"galera_sync_wait": 7, "galera_slave_threads": 4, "mariadb_settings": {"x": 1}},
+            {"wsrep_sync_wait": "7", "wsrep_slave_threads": "4", "x": "1"},
+            id="settings-galera",
+        ),
+    ],
+)
+def test_an_option_changes_its_settings_and_no_other(
+    name: str, options: dict[str, Any], changed: dict[str, str]
+) -> None:
+    assert written(name, **options) == {**SETTINGS[name], **changed}
+
+
+def test_a_dump_replaces_the_database_that_it_finds() -> None:
+    script = (ROLES / "mariadb" / "templates" / "snapshot.sh.j2").read_text()
+    (dump,) = [line for line in script.replace("\\\n", "").splitlines() if line.startswith("mariadb-dump")]
+    assert {"--add-drop-database", "--databases"} <= set(dump.split())
+    keeping = ("--no-create", "--no-data", "--insert-ignore", "--replace")
+    assert not [word for word in dump.split() if word.startswith(keeping)]
