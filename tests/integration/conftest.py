@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.engine import Engine
+from tests.integration.interruptions import LOCAL, interrupted_while_ansible_runs
 from tests.integration.machines import skip_without_hosts
 from tests.integration.shared import Shared, as_it_was, shared
 
@@ -53,9 +54,9 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def postgresql_deployment(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """PostgreSQL and Keystone on one host, Rally on another."""
+    """PostgreSQL and Keystone on one host, Rally on another; made by a `deploy` that continues two that were interrupted."""
     skip_without_hosts()
-    with shared(request.session, "configs/local.yaml") as made:
+    with shared(request.session, LOCAL, begin=interrupted_while_ansible_runs) as made:
         yield made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,6 @@ class Shared(Engine):
     """A deployment that more than one test uses, and how it was made."""
 
     file: str
-    options: tuple[str, ...] = ()
     watched: ArgvWatch
     """What was looked for in the arguments of all processes while it was made."""
     mark: str = ""
@@ -43,7 +42,7 @@ class Shared(Engine):
 
     def deploy(self) -> str:
         """Deploy it again."""
-        return self.run("deploy", "--env", self.file, *self.options).output
+        return self.run("deploy", "--env", self.file).output
 
     def footprint(self) -> dict[str, set[str]]:
         """What each host has that a test may not leave changed."""
@@ -53,20 +52,25 @@ class Shared(Engine):
         }
 
 
+Begin = Callable[[Engine], None]
+
+
 @contextmanager
-def shared(session: pytest.Session, file: str, *options: str) -> Iterator[Shared]:
+def shared(session: pytest.Session, file: str, *, begin: Begin | None = None) -> Iterator[Shared]:
     """Deploy `file`; at the end a second deployment must change nothing, and destruction leave nothing but results.
 
-    The results are kept when a test of `session` failed.
+    `begin` does before it what `deploy` is to continue. The results are kept when a test of `session` failed.
     """
     place = Path(tempfile.mkdtemp(prefix="enos_crdb-shared-", dir="/var/tmp"))
     engine = Engine(place / "results")
     with ArgvWatch(engine) as watch:
-        engine.run("deploy", "--env", file, *options)
+        if begin:
+            begin(engine)
+        engine.run("deploy", "--env", file)
     directory, mark = engine.directory, mark_of(engine.directory)
     assert mark is not None
     hosts = tuple(host["name"] for host in engine.state["resources"]["hosts"])
-    made = Shared(engine.results, file=file, options=options, watched=watch, mark=mark, hosts=hosts)
+    made = Shared(engine.results, file=file, watched=watch, mark=mark, hosts=hosts)
     try:
         yield made
         made.forget_logs()

@@ -14,7 +14,7 @@ from tests.integration.shared import Shared
 pytestmark = [pytest.mark.nspawn, pytest.mark.xdist_group("galera")]
 
 SCENARIO = "keystone/create-and-list-users"
-LOAD_S = 16
+LOAD_S = 12
 ANSWER_S = 5
 """How long Rally waits for an answer: what is under way when a host goes away ends in failure after it."""
 SERVING = "until ss -Htn state established '( sport = :5000 )' | grep -q . ; do sleep 0.1; done"

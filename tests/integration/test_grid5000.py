@@ -197,13 +197,7 @@ def test_nodes_as_grid5000_gives_them(grid: Grid, user: User, tmp_path: Path) ->
     assert f"rennes:{job.uid}" in told
     assert "1:5" in told, "of two hours, some minutes are gone"
 
-    bench(user)
-    user.run("collect")
-    samples = pd.read_csv(user.run_directory() / "samples.csv")
-    assert set(samples.outcome) == {"ok"}
-    assert len(samples[samples.metric == "iteration"]) == 4
     no_password_in(user.results, grid.account)
-
     user.forget_logs()
     user.run("deploy", "--env", file)
     assert user.changed() == {}
@@ -246,6 +240,12 @@ def test_an_environment_of_ones_own_and_a_vlan(grid: Grid, platform: Platform, t
     user.run("deploy", "--env", file)
     assert user.changed() == {}
     assert len(platform.deployments) == deployments, "nodes that are installed are not installed again"
+    bench(user)
+    user.run("collect")
+    samples = pd.read_csv(user.run_directory() / "samples.csv")
+    assert set(samples.outcome) == {"ok"}
+    assert len(samples[samples.metric == "iteration"]) == 4
+    no_password_in(user.results, grid.account)
     the_end_of_the_walltime_is_seen(platform, user, file)
 
 

@@ -6,21 +6,19 @@ One test for each kind of work always runs; every step with every signal is deep
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from tests.integration.engine import Ended, Engine, mark_of, traces
-from tests.integration.runs import ITERATIONS, SCENARIOS, bench
+from tests.integration.engine import ArgvWatch, Engine, mark_of, traces
+from tests.integration.interruptions import LOCAL, ansible_of, interrupted, until
+from tests.integration.runs import SCENARIOS, bench, no_secret_outside_its_file, the_run_is_complete
 from tests.integration.shared import Shared
 
 pytestmark = pytest.mark.nspawn
 on_postgresql = pytest.mark.xdist_group("postgresql")
 
-FILE = ("--env", "configs/local.yaml")
+FILE = ("--env", LOCAL)
 STEPS = (
     "Preparing this machine",
     "Installing the software once",
@@ -35,23 +33,6 @@ BARE = (*FILE, "--set", "nspawn.layers=false")
 """Hosts with nothing on them: for what comes before anything is installed."""
 LOAD = ("bench", "keystone", "--scenario", "keystone/get-entities", "--times", "30", "--concurrency", "2")
 SERVING = "until ss -Htn state established '( sport = :5000 )' | grep -q . ; do sleep 0.1; done"
-
-
-def until(there: Callable[[], object], timeout_s: float = 120) -> None:
-    """Wait until something is there."""
-    deadline = time.monotonic() + timeout_s
-    while not there():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-
-
-def interrupted(
-    engine: Engine, words: Sequence[str], at: str, by: signal.Signals, into: Callable[[], object] | None = None
-) -> Ended:
-    """A command that got a signal, and ended by it."""
-    ended = engine.interrupt(words, at=at, by=by, into=into)
-    assert ended.status == (130 if by == signal.SIGINT else -signal.SIGKILL), ended.output
-    return ended
 
 
 def destroyed(engine: Engine) -> None:
@@ -93,32 +74,16 @@ def test_hosts_that_start(engine: Engine) -> None:
 
 @pytest.mark.destructive
 def test_ansible_that_runs(engine: Engine) -> None:
-    interrupted(engine, ("deploy", *FILE), "Configuring the database", signal.SIGINT, ansible_of(engine, "database"))
-    destroyed(engine)
-
-    interrupted(engine, ("deploy", *FILE), "Configuring the database", signal.SIGKILL, ansible_of(engine, "database"))
-    first = engine.directory
-    interrupted(engine, ("deploy", *FILE), "Configuring Keystone", signal.SIGINT, ansible_of(engine, "keystone"))
-    engine.run("deploy", *FILE)
-    assert engine.directory == first, "it is the same deployment that was continued"
-    assert "admin" in engine.run("openstack", "--", "user", "list", "-f", "value", "-c", "Name").output
-
-    interrupted(engine, LOAD, "Run Rally", signal.SIGKILL, lambda: engine.on("database-1", SERVING))
-    interrupted(engine, ("destroy",), "Giving the hosts back", signal.SIGKILL)
-    destroyed(engine)
+    """That `deploy` continues is seen wherever `pair` is used: it was made so."""
+    for by in SIGNALS:
+        interrupted(engine, ("deploy", *FILE), "Configuring the database", by, ansible_of(engine, "database"))
+        destroyed(engine)
 
 
-def ansible_of(engine: Engine, playbook: str) -> Callable[[], None]:
-    """Waits until a task of `playbook` has ended since now was asked for."""
-
-    def tasks() -> int:
-        return sum(log.read_text().count("\n") for log in engine.directory.glob(f"logs/*{playbook}.log"))
-
-    def wait() -> None:
-        before = tasks()
-        until(lambda: tasks() > before + 3)
-
-    return wait
+@on_postgresql
+def test_what_was_interrupted_was_continued(pair: Shared) -> None:
+    assert len(list(pair.results.glob("local-*"))) == 1, "it is one deployment that was begun and continued"
+    assert "admin" in pair.run("openstack", "--", "user", "list", "-f", "value", "-c", "Name").output
 
 
 @on_postgresql
@@ -126,10 +91,18 @@ def test_rally_that_runs(pair: Shared) -> None:
     for by in SIGNALS:
         pair.interrupt(LOAD, at="Run Rally", by=by, into=lambda: pair.on("database-1", SERVING))
         assert (pair.run_directory() / "manifest.json").exists()
-    bench(pair, scenarios=SCENARIOS[:1])
-    samples = pd.read_csv(pair.run_directory() / "samples.csv")
-    assert len(samples[samples.metric == "iteration"]) == ITERATIONS, "nothing of the Rally that was killed is left"
-    assert set(samples.outcome) == {"ok"}
+    a_run_is_complete_and_begins_with_a_fresh_database(pair)
+
+
+def a_run_is_complete_and_begins_with_a_fresh_database(pair: Shared) -> None:
+    demo = ("project", "create", "demo", "--or-show", "-f", "value", "-c", "name")
+    assert "demo" in pair.run("openstack", "--", *demo).output
+    with ArgvWatch(pair) as watch:
+        bench(pair, scenarios=SCENARIOS[:2])
+    assert watch.seen == set()
+    the_run_is_complete(pair, hosts=("database-1", "rally-1"), backend="postgresql", scenarios=SCENARIOS[:2])
+    no_secret_outside_its_file(pair.directory, pair.secrets)
+    assert "demo" not in pair.run("openstack", "--", "project", "list", "-f", "value", "-c", "Name").output
 
 
 @on_postgresql

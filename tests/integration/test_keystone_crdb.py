@@ -54,6 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
         yield running
 
 
+@pytest.mark.deep
 def test_migrations_one_by_one_make_the_schema_that_db_sync_makes(server: PostgreSQL, tmp_path: Path) -> None:
     python = environment(RELEASES[-1])
     for name in ("together", "alone"):
@@ -65,6 +66,7 @@ def test_migrations_one_by_one_make_the_schema_that_db_sync_makes(server: Postgr
     assert server.schema("alone") == server.schema("together")
 
 
+@pytest.mark.deep
 def test_the_migration_that_cockroachdb_refuses_is_named_and_passes_with_the_plugin(
     server: PostgreSQL, tmp_path: Path
 ) -> None:

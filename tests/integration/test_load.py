@@ -45,6 +45,7 @@ def round_trips(engine: Engine) -> float:
     return float(grown / len(rows(engine, "iteration")))
 
 
+@pytest.mark.deep
 @pytest.mark.xdist_group("postgresql")
 def test_an_open_loop_intends_its_starts(pair: Shared) -> None:
     """How late they are is measured when nothing runs beside (deep)."""

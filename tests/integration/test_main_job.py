@@ -34,18 +34,7 @@ def test_a_deployment_keeps_its_secrets_and_its_networks(pair: Shared) -> None:
         assert (pair.directory / name).stat().st_mode & 0o077 == 0, f"{name} is its owner's alone"
 
 
-@on_postgresql
-def test_a_run_is_complete_and_begins_with_a_fresh_database(pair: Shared) -> None:
-    demo = ("project", "create", "demo", "--or-show", "-f", "value", "-c", "name")
-    assert "demo" in pair.run("openstack", "--", *demo).output
-    with ArgvWatch(pair) as watch:
-        bench(pair, scenarios=SCENARIOS[:2])
-    assert watch.seen == set()
-    the_run_is_complete(pair, hosts=("database-1", "rally-1"), backend="postgresql", scenarios=SCENARIOS[:2])
-    no_secret_outside_its_file(pair.directory, pair.secrets)
-    assert "demo" not in pair.run("openstack", "--", "project", "list", "-f", "value", "-c", "Name").output
-
-
+@pytest.mark.deep
 @on_postgresql
 def test_hosts_that_are_kept_serve_nobody_and_are_used_again(pair: Shared) -> None:
     pair.run("destroy", "--hosts", "keep")

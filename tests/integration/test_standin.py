@@ -29,7 +29,7 @@ from tests.integration.machines import skip_without_hosts
 from tests.integration.runs import ITERATIONS, SCENARIOS, bench, no_secret_outside_its_file
 from tests.integration.standin import INSTALL
 
-pytestmark = pytest.mark.nspawn
+pytestmark = [pytest.mark.nspawn, pytest.mark.deep]
 
 FILE = "configs/local-cockroachdb.yaml"
 RUN = SCENARIOS[1:2]
@@ -119,7 +119,6 @@ def test_three_nodes(cluster: Cluster) -> None:
     the_run_is_not_reported(engine)
 
 
-@pytest.mark.deep
 def test_killed_nodes_come_back(cluster: Cluster) -> None:
     engine = cluster.engine
     a_killed_host_comes_back_as_the_same_node(cluster.deployed)
@@ -129,7 +128,6 @@ def test_killed_nodes_come_back(cluster: Cluster) -> None:
     assert "demo" not in engine.run("openstack", "--", "project", "list", "-f", "value", "-c", "Name").output
 
 
-@pytest.mark.deep
 @pytest.mark.destructive
 def test_what_goes_wrong_leaves_nothing_half_started(engine: Engine, tmp_path: Path) -> None:
     deployed = Deployed(engine, tmp_path / "binary")
@@ -284,7 +282,6 @@ def mirror(directory: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.deep
 def test_a_binary_that_cannot_be_had(engine: Engine, tmp_path: Path) -> None:
     """Each is refused in its own words, before anything is installed, and nothing is left."""
     (tmp_path / "mirror").mkdir()
