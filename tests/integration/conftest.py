@@ -54,7 +54,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def postgresql_deployment(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """PostgreSQL and Keystone on one host, Rally on another; made by a `deploy` that continues two that were interrupted."""
+    """PostgreSQL and Keystone on one host, Rally on another; its `deploy` was interrupted twice, and continued."""
     skip_without_hosts()
     with shared(request.session, LOCAL, begin=interrupted_while_ansible_runs) as made:
         yield made
