@@ -90,6 +90,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/providers": "deploy ssh main_job",
     "enos_crdb/providers/g5k": "g5k g5k_provider grid5000",
     "enos_crdb/providers/nspawn": "nspawn_machine nspawn_plan nspawn_settings nspawn interruption suites",
+    "enos_crdb/providers/nspawn/inotify.py": "nspawn_inotify nspawn",
     "enos_crdb/providers/nspawn/emulation.py": "emulation nspawn_network",
     "enos_crdb/providers/nspawn/fleet.py": "nspawn_network nspawn",
     "enos_crdb/providers/nspawn/network.py": "nspawn_network nspawn emulation",

@@ -15,7 +15,7 @@ from pathlib import Path
 from enos_crdb.command import Runner
 from enos_crdb.errors import PrerequisiteError, ProviderError, StateError
 from enos_crdb.providers import connections
-from enos_crdb.providers.nspawn import cgroup, container, emulation, image, layers, network, settings
+from enos_crdb.providers.nspawn import cgroup, container, emulation, image, inotify, layers, network, settings
 from enos_crdb.providers.nspawn.cgroup import Cgroups
 from enos_crdb.providers.nspawn.configuration import HostRequest
 from enos_crdb.providers.nspawn.layers import Cache
@@ -125,6 +125,7 @@ class Fleet:
             return
         started = time.monotonic()
         self._notify(f"booting {_count(asleep)}")
+        inotify.make_room(self._notify)
         if len(asleep) == len(deployment.hosts):
             self._prepare(deployment, sources)
         network.ensure(self._runner, deployment, asleep)
