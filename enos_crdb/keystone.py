@@ -156,7 +156,9 @@ def openrc(regions: Sequence[Endpoint], password: str) -> str:
 def clouds_yaml(regions: Sequence[Endpoint], password: str) -> str:
     """A clouds.yaml with one cloud per region, named like it, and ``enos_crdb`` for the first of them."""
     clouds = {endpoint.region: _cloud(endpoint, password) for endpoint in regions}
-    text: str = yaml.safe_dump({"clouds": {"enos_crdb": _cloud(regions[0], password), **clouds}}, sort_keys=False)
+    document = {"clouds": {"enos_crdb": _cloud(regions[0], password), **clouds}}
+    # Written anew by every step of a deployment: libyaml, where it is there, takes a tenth of the time.
+    text: str = yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     return text
 
 

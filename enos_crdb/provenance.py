@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def _commit(runner: Runner) -> tuple[str | None, bool | None]:
     return commit, bool(status.strip())
 
 
+@cache
 def _installed(name: str) -> bool:
     try:
         metadata.version(name)

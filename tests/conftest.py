@@ -8,11 +8,9 @@ LONGEST_FIRST = (
     "postgresql",  # it makes what others find in the cache: the base image, wheels, layers
     "wire double",
     "galera",
-    "test_standin.py",
     "test_interruption.py",
     "test_grid5000.py",
     "test_static.py",
-    "test_campaign.py",
     "test_nspawn.py",
 )
 """Groups (``xdist_group``) and files that take minutes: what takes longest begins first."""

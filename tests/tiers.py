@@ -39,6 +39,8 @@ COSTS: Mapping[str, int] = {
     "tests/integration/test_suites.py": 250,
     "tests/integration/test_tutorial.py": 150,
     "tests/integration/test_vagrant.py": 250,
+    "tests/unit/test_bundle.py": 15,
+    "tests/unit/test_report.py": 20,
     "tests/unit/test_vagrant.py": 30,
 }
 """About how many seconds a piece takes on two cores, beside another one; those that are not here take `COST_S`."""

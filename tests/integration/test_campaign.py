@@ -72,6 +72,7 @@ repetitions: {deployments: 1, runs: 1}
 """
 
 
+@pytest.mark.deep
 @pytest.mark.destructive
 def test_a_campaign_that_is_killed_is_resumed(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "short.yaml"

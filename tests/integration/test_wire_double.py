@@ -34,9 +34,9 @@ pytestmark = [
     pytest.mark.skipif(missing_postgresql() is not None, reason=missing_postgresql() or ""),
 ]
 
-RELEASE = "2026.2"
+RELEASE = "2026.1"
 VERSIONS = ("23.2.30", "24.3.33", "25.4.11", "26.2.1")
-OTHER_RELEASES = {"2025.2": "24.3.33", "2026.1": "26.2.1"}
+OTHER_RELEASES = {"2025.2": "24.3.33", "2026.2": "26.2.1"}
 CALLS = Path(__file__).with_name("wire_double_calls.py")
 
 THREADS = 8

@@ -264,6 +264,7 @@ def test_an_empty_store_is_said_to_be_empty(tmp_path: Path) -> None:
         bundle.gather(tmp_path, ())
 
 
+@pytest.mark.deep
 def test_the_commands_of_the_readme_work_where_it_is(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = unpacked(packed(results))
     shutil.rmtree(results)

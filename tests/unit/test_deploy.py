@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from enos_crdb import config, events, inventory, software
 from enos_crdb.ansible import TaskFailure
@@ -331,7 +332,9 @@ def test_the_placement_moves_the_load_and_not_the_proxy(tmp_path: Path) -> None:
     assert software.ansible_roles(configuration, ("rally",)) == ("rally", "haproxy")
 
 
-def test_every_shipped_configuration_deploys_on_doubles(tmp_path: Path) -> None:
+def test_every_shipped_configuration_deploys_on_doubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # a third of a second each
+    monkeypatch.setattr("enos_crdb.certificates.rsa.generate_private_key", lambda **_: key)
     for file in sorted(CONFIGS.glob("*.yaml")):
         context = a_context(tmp_path, file.name, "emulation.constraints=[]")  # test_emulate_phase has that step
         phase.deploy(context)

@@ -134,6 +134,7 @@ def test_identifiers_are_unique_and_every_reference_leads_somewhere(written: Pat
     assert set(used) <= set(names)
 
 
+@pytest.mark.deep
 def test_the_same_store_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
     def content(place: Path) -> dict[str, bytes]:
         return {
@@ -297,6 +298,9 @@ def test_one_run_has_no_comparison_and_what_an_earlier_report_left_is_removed(tm
     assert not (run / "figures" / "old.svg").exists()
     assert not (run / "tables" / "old.csv").exists()
     assert (run / "figures" / "mine.txt").exists(), "only what a report writes is removed"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    report.write(report.collect([run]), run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before, "twice the same"
 
 
 def test_a_deployment_or_all_results_make_one_page(campaign: Path, tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ def test_progress(line: str, told: str | None) -> None:
     assert progress(line) == told
 
 
+@pytest.mark.deep
 def test_a_machine_that_does_not_come_up_is_an_error_and_the_next_deployment_continues(bed: Bed) -> None:
     bed.vagrant.order("fail", "database-2\nCall to virDomainCreateWithFlags failed: Cannot allocate memory")
     with pytest.raises(ProviderError) as caught:
