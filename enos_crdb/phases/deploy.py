@@ -102,7 +102,8 @@ def build_layers(context: Context) -> None:
     missing = {key: roles for key, roles in wanted.values() if not provider.layer_exists(key)}
     if missing:
         with provider.building(missing) as builders:
-            _install(context, tuple(builders.values()))
+            if builders:  # none, when another run has installed them while this one waited for it
+                _install(context, tuple(builders.values()))
     context.deployment.save(layers={name: key for name, (key, _) in wanted.items()})
 
 

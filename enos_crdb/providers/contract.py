@@ -67,7 +67,8 @@ class LayeringProvider(Provider, Protocol):
     def building(self, keys: Mapping[str, tuple[str, ...]]) -> AbstractContextManager[Mapping[str, Host]]:
         """Start one host per key (key -> roles); what is installed in the block becomes the layer.
 
-        The layer is complete when the block ended; an exception in the block discards it.
+        The layer is complete when the block ended; an exception in the block discards it. Layers that another process
+        installed while this one waited for it have no host.
         """
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from enos_crdb.ansible import TaskFailure
 from enos_crdb.config import Configuration
 from enos_crdb.config.fixed import unlike
 from enos_crdb.errors import ConfigurationError, DeploymentError, NetworkError, StateError
-from enos_crdb.model import Resources
+from enos_crdb.model import Host, Resources
 from enos_crdb.phases import deploy as phase
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.destroy import destroy
+from enos_crdb.providers.contract import LayeringProvider
 from enos_crdb.store import Deployment, Store
 from enos_crdb.testing import SYSTEM, FakeLeasedProvider, FakeProvider, Played, RecordingAnsible, RecordingRunner
 
@@ -384,3 +386,24 @@ def test_ctrl_c_ends_every_step(tmp_path: Path, playbook: str | None) -> None:
     assert signal.getsignal(signal.SIGINT) is heard
     assert recorded(context).playbooks == list(PLAYBOOKS[: PLAYBOOKS.index(playbook) + 1 if playbook else 0])
     assert "verify" not in saved(context).state.done
+
+
+class LateProvider(FakeProvider):
+    """Whose layers another run installs while this one waits for them."""
+
+    def layer_exists(self, key: str) -> bool:
+        return False
+
+    @contextmanager
+    def building(self, keys: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, Host]]:
+        assert keys, "something was missing when this run looked"
+        yield {}
+
+
+def test_layers_that_another_run_installed_meanwhile_are_used(tmp_path: Path) -> None:
+    context = a_context(tmp_path)
+    context = replace(context, provider=LateProvider(configuration=context.configuration))
+    assert isinstance(context.provider, LayeringProvider)
+    phase.build_layers(context)
+    assert recorded(context).playbooks == [], "there is no host to install anything on"
+    assert set(context.deployment.state.layers) == {"database-1", "rally-1"}
