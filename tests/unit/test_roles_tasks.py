@@ -288,3 +288,10 @@ def test_postgresql_reads_its_files_again_and_restarts_for_what_waits() -> None:
     )
     assert last_written < read < restart
     assert configuring[restart]["when"] == "__postgresql_pending | length > 0"
+
+
+def test_what_keystones_remember_is_forgotten_between_a_reset_and_the_next_request() -> None:
+    """A cache that outlives its database answers with users that are not there."""
+    plays = yaml.safe_load((PLAYBOOKS / "reset.yml").read_text(encoding="utf-8"))
+    included = [task["ansible.builtin.include_role"]["tasks_from"] for play in plays for task in play["tasks"]]
+    assert included == ["reset", "flush", "wait"]
