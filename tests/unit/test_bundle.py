@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,15 @@ def test_the_commands_of_the_readme_work_where_it_is(results: Path, monkeypatch:
         assert answer.exit_code == 0, answer.output
     assert list(place.glob("campaigns/*/report.html"))
     bundle.check(place)
+
+
+@pytest.mark.parametrize("spoilt", [False, True], ids=["whole", "spoilt"])
+def test_the_other_programs_of_the_readme_do_what_they_are_said_to(results: Path, spoilt: bool) -> None:
+    place = unpacked(packed(results))
+    if spoilt:
+        next(place.glob("*/runs/*/samples.csv")).write_text("changed")
+    text = (place / "README.md").read_text()
+    (check,) = re.findall(r"^    (sha256sum [^#\n]*?)\s*(?:#.*)?$", text, flags=re.MULTILINE)
+    done = subprocess.run(["sh", "-c", check], cwd=place, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is not spoilt, done.stderr
+    assert "No such file" not in done.stderr
