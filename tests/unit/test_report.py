@@ -88,6 +88,14 @@ def written(campaign: Path) -> Path:
     return campaign
 
 
+@pytest.fixture(autouse=True)
+def drawn_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The campaign's page has its PDFs; the pages of other tests do without: half the time goes into them."""
+    request.getfixturevalue("written")
+    if request.node.get_closest_marker("deep") is None:
+        monkeypatch.setattr("enos_crdb.report.drawing.pdf", lambda _: b"%PDF-")
+
+
 @pytest.fixture(scope="module")
 def material(written: Path) -> Material:
     """What the report was made of."""
