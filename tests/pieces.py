@@ -49,7 +49,7 @@ class Outcome:
             passed=self.passed + other.passed,
             failed=self.failed + other.failed,
             seconds=self.seconds + other.seconds,
-            skipped=Counter(self.skipped) + Counter(other.skipped),
+            skipped=dict(Counter(self.skipped) + Counter(other.skipped)),
             notes=tuple(dict.fromkeys([*self.notes, *other.notes])),
             files={
                 name: self.files.get(name, 0.0) + other.files.get(name, 0.0) for name in {**self.files, **other.files}
@@ -80,7 +80,7 @@ def read_report(path: Path) -> Outcome:
             skipped[reason.get("message", "")] += 1
         else:
             counts["passed"] += 1
-    return Outcome(passed=counts["passed"], failed=counts["failed"], skipped=skipped, files=files,
+    return Outcome(passed=counts["passed"], failed=counts["failed"], skipped=dict(skipped), files=files,
                    notes=tuple(dict.fromkeys(notes)))  # fmt: skip
 
 

@@ -143,3 +143,19 @@ def test_nothing_begins_that_does_not_fit_and_what_is_done_is_not_repeated(monke
     assert (ran, left, total.passed) == (["short"], [longest], 1)
     total, left = deep_tests([*tests], tests=tests, record=record, left_s=lambda: 1e9)
     assert (ran, left, total.passed) == (["short", "long"], [], 1)
+
+
+def test_what_was_done_is_known_after_a_cut_as_long_as_the_code_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.pieces.STATE", tmp_path / "cache" / "state.json")
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    outcome = read_report(report) + read_report(report)
+    Record.of_now(resume=True).add("a piece", outcome)
+    assert Record.of_now(resume=True).done["a piece"].counts == outcome.counts
+    assert Record.of_now(resume=True).done["a piece"].skipped == {"no netem": 2}
+    assert Record.of_now(resume=False).done == {}
+    monkeypatch.setattr("tests.pieces._digest_of_the_code", lambda: "other")
+    assert Record.of_now(resume=True).done == {}
+    assert "The code has changed" in capsys.readouterr().out
