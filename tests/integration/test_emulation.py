@@ -145,6 +145,7 @@ def test_delays_are_held_changed_and_cleared(context: Context, record_property: 
     assert max(measured(context).values()) < 2
 
 
+@pytest.mark.deep
 def test_sites_and_directions(context: Context) -> None:
     set_to(context, constraint("site:paris", "site:nantes", delay_ms=20))
     found = measured(context)
@@ -252,6 +253,7 @@ def test_a_dead_delayer_is_noticed_and_replaced(context: Context) -> None:
     assert emulate.restore(context)["verdict"] == "ok"
 
 
+@pytest.mark.deep
 def test_it_survives_the_engine_and_is_found_by_the_next(context: Context) -> None:
     set_to(context, constraint("database", "database", delay_ms=10))
     reopened = open_context(Store(context.deployment.directory.parent).current(), context.configuration)

@@ -257,9 +257,9 @@ Nspawn(conf, state_dir=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), runner=Su
 @pytest.mark.parametrize(
     "reached",
     [
-        pytest.param("nspawn.json", id="planned"),
-        pytest.param("/run/netns/{mark}-database-1", id="namespace"),
-        pytest.param("hosts/database-1/root/etc", id="mounted"),
+        pytest.param("nspawn.json", id="planned", marks=pytest.mark.deep),
+        pytest.param("/run/netns/{mark}-database-1", id="namespace", marks=pytest.mark.deep),
+        pytest.param("hosts/database-1/root/etc", id="mounted", marks=pytest.mark.deep),
         pytest.param("hosts/database-2/console.log", id="booting"),
     ],
 )
