@@ -17,6 +17,8 @@ SCENARIOS = (
     "keystone/create-add-and-list-user-roles",
 )
 ITERATIONS = 6
+SERVING = "until ss -Htn state established '( sport = :5000 )' | grep -q . ; do sleep 0.1; done"
+"""Ends when the Keystone of a host is asked for something."""
 
 
 def bench(engine: Engine, *more: str, scenarios: Sequence[str] = SCENARIOS, status: int = 0) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.integration.engine import Engine
+from tests.integration.runs import SERVING
 from tests.integration.shared import Shared
 
 pytestmark = [pytest.mark.nspawn, pytest.mark.xdist_group("galera")]
@@ -19,8 +20,6 @@ REGROUPED_S = 30
 """Long enough for two Galera nodes to agree that the third is gone, and to serve again."""
 ANSWER_S = 5
 """How long Rally waits for an answer: what is under way when a host goes away ends in failure after it."""
-SERVING = "until ss -Htn state established '( sport = :5000 )' | grep -q . ; do sleep 0.1; done"
-"""Ends when the Keystone of a host is asked for something."""
 
 
 def bench_while(engine: Engine, fault: Callable[[], None], *, load_s: int = LOAD_S) -> pd.DataFrame:

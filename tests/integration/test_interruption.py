@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.engine import ArgvWatch, Engine, mark_of, traces
 from tests.integration.interruptions import LOCAL, ansible_of, interrupted, until
-from tests.integration.runs import SCENARIOS, bench, no_secret_outside_its_file, the_run_is_complete
+from tests.integration.runs import SCENARIOS, SERVING, bench, no_secret_outside_its_file, the_run_is_complete
 from tests.integration.shared import Shared
 
 pytestmark = pytest.mark.nspawn
@@ -32,7 +32,6 @@ SIGNALS = [signal.SIGINT, signal.SIGKILL]
 BARE = (*FILE, "--set", "nspawn.layers=false")
 """Hosts with nothing on them: for what comes before anything is installed."""
 LOAD = ("bench", "keystone", "--scenario", "keystone/get-entities", "--times", "30", "--concurrency", "2")
-SERVING = "until ss -Htn state established '( sport = :5000 )' | grep -q . ; do sleep 0.1; done"
 
 
 def destroyed(engine: Engine) -> None:
