@@ -76,14 +76,24 @@ def constraint(*between: str, **options: Any) -> Constraint:
     return Constraint(between=list(between), **options)
 
 
-def set_to(context: Context, *constraints: Constraint, **options: Any) -> None:
-    emulate.set_network(context, Emulation(constraints=list(constraints), **options))
+def set_to(context: Context, *constraints: Constraint, **options: Any) -> dict[str, Any]:
+    """Put constraints in force; what the gate found."""
+    found = emulate.set_network(context, Emulation(constraints=list(constraints), **options))
+    assert found is not None
+    return found
+
+
+def by_network(matrix: dict[str, Any]) -> dict[str, dict[Pair, float]]:
+    """Medians by network and pair, of what was measured at once."""
+    found: dict[str, dict[Pair, float]] = {"control": {}, "database": {}}
+    for row in matrix["rtt"]:
+        found[row["network"]][row["src"], row["dst"]] = row["median_ms"]
+    return found
 
 
 def measured(context: Context, network: str = "database") -> dict[Pair, float]:
     """Medians by pair, without the gate."""
-    rows = emulate.measure(context)["rtt"]
-    return {(row["src"], row["dst"]): row["median_ms"] for row in rows if row["network"] == network}
+    return by_network(emulate.measure(context))[network]
 
 
 def near(delay_ms: float) -> Any:
@@ -137,8 +147,9 @@ def test_delays_are_held_changed_and_cleared(context: Context, record_property: 
     assert max(untouched.values()) < 2
     for delay_ms in (10, 150, 0):
         set_to(context, constraint("database", "database", delay_ms=delay_ms))  # gated by itself
-        assert all(rtt_ms == near(2 * delay_ms) for rtt_ms in measured(context).values())
-        assert max(measured(context, "control").values()) < 2, "a network that no constraint names"
+        found = by_network(emulate.measure(context))
+        assert all(rtt_ms == near(2 * delay_ms) for rtt_ms in found["database"].values())
+        assert max(found["control"].values()) < 2, "a network that no constraint names"
     emulate.clear(context)
     assert context.deployment.state.emulation is None
     assert rules_of(context) == []
@@ -236,8 +247,7 @@ def test_rate(context: Context) -> None:
 
 def test_a_dead_delayer_is_noticed_and_replaced(context: Context) -> None:
     queued(context)
-    set_to(context, constraint("database", "database", delay_ms=10))
-    ok = emulate.before(context)
+    ok = set_to(context, constraint("database", "database", delay_ms=10))
     assert (ok["verdict"], ok["deviations"]) == ("ok", [])
     (pid,) = delayers(context, "database-2")
     os.kill(pid, signal.SIGKILL)
