@@ -1,0 +1,5 @@
+"""Writes the tables anew."""
+
+from tests.golden import write
+
+write()
