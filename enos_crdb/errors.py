@@ -58,6 +58,10 @@ class StateError(EnosCrdbError):
     meaning = "there is no such deployment or run, or its directory cannot be used"
 
 
+class RefusedError(StateError):
+    """A run was measured, and its numbers are not given."""
+
+
 class NetworkError(EnosCrdbError):
     """The network is not what the experiment asks for, so nothing was measured, or what was is marked."""
 

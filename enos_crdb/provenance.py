@@ -8,32 +8,32 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import enos_crdb
 from enos_crdb.command import Runner
 from enos_crdb.errors import CommandError
+from enos_crdb.record import Machine, Provenance
 
 LIBRARIES = ("enoslib", "ansible-core", "execo", "pydantic", "rich", "pandas")
 
 
-def describe(runner: Runner) -> dict[str, Any]:
-    """Version and commit of enos_crdb (``dirty``: uncommitted changes), command line, machine, libraries."""
+def describe(runner: Runner) -> Provenance:
+    """Version and commit of enos_crdb, command line, machine, libraries."""
     commit, dirty = _commit(runner)
-    return {
-        "enos_crdb": enos_crdb.__version__,
-        "commit": commit,
-        "dirty": dirty,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "machine": {
-            "kernel": platform.release(),
-            "architecture": platform.machine(),
-            "python": platform.python_version(),
-            "cpus": os.cpu_count(),
-            "load_average": list(os.getloadavg()),
-        },
-        "libraries": {name: metadata.version(name) for name in LIBRARIES if _installed(name)},
-    }
+    return Provenance(
+        enos_crdb=enos_crdb.__version__,
+        commit=commit,
+        dirty=dirty,
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        machine=Machine(
+            kernel=platform.release(),
+            architecture=platform.machine(),
+            python=platform.python_version(),
+            cpus=os.cpu_count(),
+            load_average=os.getloadavg(),
+        ),
+        libraries={name: metadata.version(name) for name in LIBRARIES if _installed(name)},
+    )
 
 
 def _commit(runner: Runner) -> tuple[str | None, bool | None]:

@@ -6,19 +6,34 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import enos_crdb
-from enos_crdb import traffic
+from enos_crdb import record, traffic
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.command import Completed
 from enos_crdb.config import Configuration, check
+from enos_crdb.config.emulation import Constraint
 from enos_crdb.errors import CommandError, DeploymentError
 from enos_crdb.model import Host, Lease, Network, Resources, Sample, System, slug
 from enos_crdb.providers import plan_hosts
+from enos_crdb.record import (
+    Client,
+    Expected,
+    Labels,
+    Machine,
+    Matrix,
+    NetworkRecord,
+    Outcome,
+    Provenance,
+    RoundTrip,
+    RunRecord,
+    ScenarioRecord,
+    Tolerance,
+)
 from enos_crdb.stats import COLUMNS
 from enos_crdb.store import State, write_json
 
@@ -279,7 +294,7 @@ def write_campaign(
 ) -> Path:
     """Write a campaign below `root` as one leaves it, of numbers drawn at random; returns its directory.
 
-    Every manifest says ``"synthetic": true`` and warns of it. ``between_runs`` is how much the runs of a combination
+    Every record says ``"synthetic": true`` and warns of it. ``between_runs`` is how much the runs of a combination
     differ (standard deviation of a factor on each run). ``refused`` runs at the end had a network that was off;
     ``failed`` attempts left no run. The same arguments give the same bytes.
     """
@@ -296,7 +311,7 @@ def write_campaign(
     ends_well, measured = len(plan) - refused - failed, len(plan) - failed
     for item, (combination, deployment, repetition) in enumerate(plan):
         place = _synthetic_deployment(root, combinations, combination, deployment)
-        entry = {
+        entry: dict[str, Any] = {
             "combination": combination.name,
             "factors": dict(combination.factors),
             "deployment_repetition": deployment,
@@ -309,7 +324,7 @@ def write_campaign(
         ends = clock + timedelta(seconds=1)
         if status != "failed":
             slower = float(random.normal(1.0, between_runs)) if between_runs else 1.0
-            labels = {"campaign": campaign.name, "experiment": experiment, **entry}
+            labels = Labels(campaign=campaign.name, experiment=experiment, **entry)
             drawn = _Drawn(run, combination, labels, clock, random, slower, iterations, failure_share, status)
             ends = _synthetic_run(drawn, scenarios, _synthetic_configuration(combination, scenarios, iterations))
         journal.append(
@@ -342,7 +357,7 @@ class _Drawn:
 
     directory: Path
     combination: Combination
-    labels: Mapping[str, Any]
+    labels: Labels
     begins: datetime
     random: numpy.random.Generator
     slower: float
@@ -396,19 +411,18 @@ def _synthetic_run(drawn: _Drawn, scenarios: Sequence[str], configuration: Confi
     """Write the run's directory; returns when it ended."""
     drawn.directory.mkdir(mode=0o700)
     hosts = resources(configuration).hosts
-    begins, entries, tables = drawn.begins.timestamp(), [], []
+    begins, found, tables = drawn.begins.timestamp(), list[ScenarioRecord](), []
     for index, scenario in enumerate(scenarios, 1):
         table = _synthetic_samples(drawn, scenario, begins)
         first, last = begins, float((table["started_at"] + table["value"]).max())
-        client = {"client": "rally-1-to-keystone-1", "status": "ok", "message": "", "file": None}
-        entries.append(
-            {
-                "name": scenario,
-                "index": index,
-                "started_at": _iso(datetime.fromtimestamp(first, timezone.utc)),
-                "finished_at": _iso(datetime.fromtimestamp(last, timezone.utc)),
-                "clients": [client],
-            }
+        found.append(
+            ScenarioRecord(
+                name=scenario,
+                index=index,
+                started_at=_iso(datetime.fromtimestamp(first, timezone.utc)),
+                finished_at=_iso(datetime.fromtimestamp(last, timezone.utc)),
+                clients=(Outcome(client="rally-1-to-keystone-1", status="ok"),),
+            )
         )
         tables.append(table)
         _synthetic_counters(drawn, hosts, slug(index, scenario))
@@ -417,7 +431,7 @@ def _synthetic_run(drawn: _Drawn, scenarios: Sequence[str], configuration: Confi
     ends = datetime.fromtimestamp(last, timezone.utc)
     for host in hosts:
         _synthetic_usage(drawn, host, last)
-    write_json(drawn.directory / "manifest.json", _synthetic_manifest(drawn, hosts, configuration, entries, ends))
+    record.write(_synthetic_record(drawn, hosts, configuration, found, ends), drawn.directory)
     return ends
 
 
@@ -511,76 +525,86 @@ def _synthetic_usage(drawn: _Drawn, host: Host, ends: float) -> None:
     (drawn.directory / "hosts" / host.name / "usage.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _synthetic_network(drawn: _Drawn, hosts: Sequence[Host]) -> dict[str, Any]:
+def _synthetic_network(drawn: _Drawn, hosts: Sequence[Host]) -> NetworkRecord:
     """RTT matrices as `phases.emulate` measures them."""
     combination = drawn.combination
-    expected: list[dict[str, Any]] = []
+    expected: list[Expected] = []
     for source, target in itertools.permutations(hosts, 2):
         rtt_ms, both = 0.2, {*source.roles, *target.roles}
         if both == {"database"}:
             rtt_ms = combination.replication_rtt_ms
         elif both == {"database", "keystone"}:
             rtt_ms = combination.rtt_ms
-        expected.append({"src": source.name, "dst": target.name, "network": "database", "rtt_ms": rtt_ms})
+        expected.append(Expected(src=source.name, dst=target.name, network="database", rtt_ms=rtt_ms))
     off = drawn.status == "refused"
-    rtt = [
-        {
-            **{key: pair[key] for key in ("src", "dst", "network")},
-            "samples": 5,
-            "min_ms": round(pair["rtt_ms"] * 0.99, 4) if not off else 0.19,
-            "median_ms": pair["rtt_ms"] if not off else 0.2,
-            "max_ms": round(pair["rtt_ms"] * 1.02, 4) if not off else 0.25,
-        }
-        for pair in expected
-    ]
+    rtt = tuple(
+        RoundTrip(
+            src=trip.src,
+            dst=trip.dst,
+            network=trip.network,
+            samples=5,
+            min_ms=round(trip.rtt_ms * 0.99, 4) if not off else 0.19,
+            median_ms=trip.rtt_ms if not off else 0.2,
+            max_ms=round(trip.rtt_ms * 1.02, 4) if not off else 0.25,
+        )
+        for trip in expected
+    )
     delayed = max(combination.rtt_ms, combination.replication_rtt_ms) > 0.2
     pair = ["database", "database"] if combination.replication_rtt_ms > 0.2 else ["keystone", "database"]
     rtt_ms = max(combination.rtt_ms, combination.replication_rtt_ms)
-    return {
-        "emulator": "netem" if delayed else "none",
-        "constraints": [{"between": pair, "delay_ms": (rtt_ms - 0.2) / 2, "network": "database"}] if delayed else [],
-        "tolerance": {"percent": 5, "ms": 1},
-        "expected": expected,
-        "before": {"at": _iso(drawn.begins), "rtt": rtt},
-        "after": {"at": _iso(drawn.begins), "rtt": rtt},
-        "mismatch": "refuse",
-        "verdict": "off" if off else "ok",
-        "deviations": [_OFF] if off else [],
-    }
+    matrix = Matrix(at=_iso(drawn.begins), rtt=rtt)
+    return NetworkRecord(
+        emulator="netem" if delayed else "none",
+        constraints=(Constraint(between=pair, delay_ms=(rtt_ms - 0.2) / 2),) if delayed else (),
+        tolerance=Tolerance(),
+        mismatch="refuse",
+        expected=tuple(expected),
+        before=matrix,
+        after=matrix,
+        verdict="off" if off else "ok",
+        deviations=(_OFF,) if off else (),
+    )
 
 
-def _synthetic_manifest(
-    drawn: _Drawn, hosts: Sequence[Host], configuration: Configuration, entries: list[dict[str, Any]], ends: datetime
-) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "synthetic": True,
-        "run": drawn.directory.name,
-        "deployment": drawn.directory.parent.parent.name,
-        "started_at": _iso(drawn.begins),
-        "finished_at": _iso(ends),
-        "provider": "synthetic",
-        "provenance": {
-            "enos_crdb": enos_crdb.__version__,
-            "commit": None,
-            "dirty": None,
-            "command": ["synthetic"],
-            "machine": {"kernel": "-", "architecture": "-", "python": "-", "cpus": 2, "load_average": [0, 0, 0]},
-            "libraries": {},
-        },
-        "configuration": configuration.model_dump(mode="json"),
-        "hosts": [
-            {"name": h.name, "roles": list(h.roles), "site": h.site, "addresses": dict(h.addresses)} for h in hosts
-        ],
-        "layers": {},
-        "clients": [{"name": "rally-1-to-keystone-1", "rally": "rally-1", "keystone": "keystone-1"}],
-        "versions": {},
-        "scenarios": entries,
-        "network": _synthetic_network(drawn, hosts),
-        "campaign": dict(drawn.labels),
-        "seed": 1,
-        "warnings": ["synthetic: these numbers were drawn at random, nothing was measured"],
-    }
+def _synthetic_record(
+    drawn: _Drawn,
+    hosts: Sequence[Host],
+    configuration: Configuration,
+    scenarios: Sequence[ScenarioRecord],
+    ends: datetime,
+) -> RunRecord:
+    url = f"http://{next(host.address for host in hosts if 'keystone' in host.roles)}:5000/v3"
+    return RunRecord(
+        synthetic=True,
+        run=drawn.directory.name,
+        deployment=drawn.directory.parent.parent.name,
+        started_at=_iso(drawn.begins),
+        finished_at=_iso(ends),
+        provider="synthetic",
+        provenance=_synthetic_provenance(),
+        configuration=configuration,
+        hosts=tuple(replace(host, system=None) for host in hosts),
+        clients=(
+            Client(
+                name="rally-1-to-keystone-1", rally="rally-1", keystone="keystone-1", auth_url=url, region="keystone-1"
+            ),
+        ),
+        scenarios=tuple(scenarios),
+        network=_synthetic_network(drawn, hosts),
+        campaign=drawn.labels,
+        warnings=("synthetic: these numbers were drawn at random, nothing was measured",),
+    )
+
+
+def _synthetic_provenance() -> Provenance:
+    return Provenance(
+        enos_crdb=enos_crdb.__version__,
+        commit=None,
+        dirty=None,
+        command=("synthetic",),
+        machine=Machine(kernel="-", architecture="-", python="-", cpus=2, load_average=(0.0, 0.0, 0.0)),
+        libraries={},
+    )
 
 
 def _synthetic_level(factor: str, level: Any, combination: Combination) -> dict[str, Any]:

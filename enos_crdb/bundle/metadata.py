@@ -7,14 +7,18 @@ RO-Crate: https://www.researchobject.org/ro-crate/specification/1.1/. CITATION.c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
 import enos_crdb
+from enos_crdb import record
 from enos_crdb.bundle.contents import Contents
-from enos_crdb.store import read_json
+from enos_crdb.errors import StateError
+from enos_crdb.record import RunRecord
 
 CRATE = "ro-crate-metadata.json"
 CITATION = "CITATION.cff"
@@ -54,9 +58,9 @@ def _described(contents: Contents) -> dict[str, Any]:
     """Title, description, authors... of the first campaign's experiment, or what can be said of runs alone."""
     document = contents.campaigns[0].document if contents.campaigns else {}
     given = document.get("experiment", {})
-    manifests = [read_json(run / "manifest.json") for run in contents.runs if (run / "manifest.json").exists()]
-    times = [str(one.get(key)) for one in manifests for key in ("started_at", "finished_at") if one.get(key)]
-    code = document.get("provenance") or (manifests[0].get("provenance", {}) if manifests else {})
+    records = list(_records(contents))
+    times = [moment for one in records for moment in (one.started_at, one.finished_at) if moment]
+    code = document.get("provenance") or (asdict(records[0].provenance) if records else {})
     return {
         "title": given.get("title") or given.get("experiment") or contents.name,
         "description": given.get("description") or "Measurements of OpenStack Keystone, made with enos_crdb.",
@@ -68,8 +72,15 @@ def _described(contents: Contents) -> dict[str, Any]:
         "ended": max(times, default=""),
         "version": code.get("enos_crdb") or enos_crdb.__version__,
         "commit": code.get("commit"),
-        "synthetic": bool(document.get("synthetic")) or any(one.get("synthetic") for one in manifests),
+        "synthetic": bool(document.get("synthetic")) or any(one.synthetic for one in records),
     }
+
+
+def _records(contents: Contents) -> Iterator[RunRecord]:
+    """Of the runs that can be read; what cannot is bundled as it is."""
+    for run in contents.runs:
+        with suppress(StateError):
+            yield record.read(run)
 
 
 def citation(described: Mapping[str, Any]) -> str:

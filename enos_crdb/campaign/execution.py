@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, experiment
+from enos_crdb import events, record, run
 from enos_crdb.campaign import adaptive
 from enos_crdb.campaign.hosts import Hosts, Ready
 from enos_crdb.campaign.record import INTERRUPTED, Record
@@ -26,7 +26,8 @@ from enos_crdb.errors import (
     StateError,
 )
 from enos_crdb.model import Event
-from enos_crdb.store import now, read_json
+from enos_crdb.record import Labels
+from enos_crdb.store import now
 from enos_crdb.summary import summarise
 from enos_crdb.sweep import Clock, Combination, Item
 
@@ -186,8 +187,8 @@ class Execution:
             self.hosts.stage = "deployment"
             before = _runs(ready)
             started = time.monotonic()
-            labels = self._labels(item, combination, attempt)
-            directory = experiment.run(ready.context, combination.configuration.bench, labels=labels)
+            labels = self._labels(item, attempt)
+            directory = run.measure(ready.context, combination.configuration.bench, labels=labels)
             run_s = time.monotonic() - started
             return self._judge(Ended(status="ok", run=directory.name, ready=ready, run_s=run_s), directory)
         except NetworkError as error:
@@ -260,14 +261,14 @@ class Execution:
             "block": item.block,
         }
 
-    def _labels(self, item: Item, combination: Combination, attempt: int) -> Mapping[str, Any]:
-        return {
-            "campaign": self.record.name,
-            "experiment": self.experiment.experiment,
+    def _labels(self, item: Item, attempt: int) -> Labels:
+        return Labels(
+            campaign=self.record.name,
+            experiment=self.experiment.experiment,
             **self._place(item),
-            "attempt": attempt,
-            "seed": self.experiment.seed,
-        }
+            attempt=attempt,
+            seed=self.experiment.seed,
+        )
 
     def _mark_torn(self) -> None:
         """Record the attempt that was under way when this process, or one before it, was ended."""
@@ -334,13 +335,13 @@ def _with_run(ended: Ended, before: set[Path], run_s: float) -> Ended:
 
 def _torn_run(deployment: Path | None, campaign: str, attempt: Mapping[str, Any]) -> str | None:
     """The directory of the run that an attempt left behind."""
-    for path in sorted(deployment.glob("runs/*/manifest.json"), reverse=True) if deployment else ():
-        with suppress(StateError):  # killed before its first manifest was complete
-            labels = read_json(path).get("campaign") or {}
-            if (labels.get("campaign"), labels.get("item"), labels.get("attempt")) == (
+    for directory in sorted(deployment.glob("runs/*"), reverse=True) if deployment else ():
+        with suppress(StateError):  # killed before its first record was complete
+            labels = record.read(directory).campaign
+            if labels and (labels.campaign, labels.item, labels.attempt) == (
                 campaign,
                 attempt["item"],
                 attempt["attempt"],
             ):
-                return path.parent.name
+                return directory.name
     return None

@@ -130,7 +130,7 @@ class Record:
 
     def resumed(self) -> None:
         """Keep when, and with which code, it was gone on with."""
-        said = {"at": store.now(), "provenance": provenance.describe(SubprocessRunner())}
+        said = {"at": store.now(), "provenance": dataclasses.asdict(provenance.describe(SubprocessRunner()))}
         self._change(resumed=[*self.document.get("resumed", []), said])
 
     def finish(self) -> None:
@@ -178,7 +178,7 @@ def begin(results: Path, plan: Plan) -> Record:
         "plan": [_entry(plan, item) for item in plan.items],
         "excluded": [dict(factors) for factors in plan.excluded],
         "estimate": {"seconds": round(expected.seconds), "node_hours": round(expected.node_hours, 3)},
-        "provenance": provenance.describe(SubprocessRunner()),
+        "provenance": dataclasses.asdict(provenance.describe(SubprocessRunner())),
         "created_at": store.now(),
         "finished_at": None,
     }

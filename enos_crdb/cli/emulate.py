@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +12,7 @@ from enos_crdb.cli.session import Session
 from enos_crdb.config.emulation import LONGEST_MS, SHORTEST_MS, Constraint
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.phases.context import Context
+from enos_crdb.record import NetworkRecord, RoundTrip
 
 WORDS = {
     "ok": "[green]as it should be[/green]",
@@ -58,7 +56,7 @@ def _between_database_hosts(rtt_ms: float) -> Constraint:
     return Constraint(between=["database", "database"], delay_ms=rtt_ms / 2, network="database")
 
 
-def _act(context: Context, between: Constraint | None, *, clear: bool) -> dict[str, Any]:
+def _act(context: Context, between: Constraint | None, *, clear: bool) -> NetworkRecord:
     from enos_crdb.phases import emulate as phase
 
     section = context.configuration.emulation
@@ -74,29 +72,31 @@ def _act(context: Context, between: Constraint | None, *, clear: bool) -> dict[s
         return phase.before(context) if clear else phase.restore(context)
 
 
-def _show(console: Console, found: Mapping[str, Any]) -> None:
+def _show(console: Console, found: NetworkRecord) -> None:
     """The matrix, with what is expected, and the verdict."""
-    expected = {(row["src"], row["dst"], row["network"]): row["rtt_ms"] for row in found["expected"]}
+    expected = {trip.pair: trip.rtt_ms for trip in found.expected}
     table = Table(title="round trips (TCP connect time)", title_justify="left")
     for heading in ("network", "from", "to"):
         table.add_column(heading)
     for heading in ("measured", "from - to", "expected", "answers"):
         table.add_column(heading, justify="right")
-    for row in sorted(found["before"]["rtt"], key=lambda row: str(row["network"])):
-        wanted = expected.get((row["src"], row["dst"], row["network"]))
-        measured = ("none", "") if row["median_ms"] is None else _times(row)
-        answers = f"{row['samples']}/{row['samples'] + row['lost']}"
-        table.add_row(row["network"], row["src"], row["dst"], *measured, "" if wanted is None else _ms(wanted), answers)
+    for trip in sorted(found.before.rtt, key=lambda trip: trip.network):
+        wanted = expected.get(trip.pair)
+        answers = f"{trip.samples}/{trip.samples + trip.lost}"
+        cells = (*_times(trip), "" if wanted is None else _ms(wanted), answers)
+        table.add_row(trip.network, trip.src, trip.dst, *cells)
     console.print(table)
-    for constraint in found["constraints"]:
-        console.print(f"constraint: {escape(Constraint.model_validate(constraint).describe())}", soft_wrap=True)
-    console.print(f"emulator: {found['emulator']}; the network is {WORDS[found['verdict']]}")
-    for sentence in found["deviations"]:
+    for constraint in found.constraints:
+        console.print(f"constraint: {escape(constraint.describe())}", soft_wrap=True)
+    console.print(f"emulator: {found.emulator}; the network is {WORDS[found.verdict]}")
+    for sentence in found.deviations:
         console.print(f"  {escape(sentence)}", soft_wrap=True)
 
 
-def _times(row: Mapping[str, Any]) -> tuple[str, str]:
-    return _ms(row["median_ms"]), f"{row['min_ms']:.2f} - {row['max_ms']:.2f}"
+def _times(trip: RoundTrip) -> tuple[str, str]:
+    if trip.median_ms is None:
+        return "none", ""
+    return _ms(trip.median_ms), f"{trip.min_ms:.2f} - {trip.max_ms:.2f}"
 
 
 def _ms(value: float) -> str:

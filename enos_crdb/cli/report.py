@@ -56,7 +56,7 @@ def report(session: Session, names: tuple[str, ...], output: Path | None) -> Non
         return
     material = pages.collect(sources)
     _results(session.console, numbers(material), lambda _: "")
-    _tell(session.console, [f"{one.directory.name}: {one.why}" for one in material.left])
+    _tell(session.console, [f"{one.directory.name}: {one.reason}" for one in material.left])
     _write(session, material, output or _place(session, sources))
 
 

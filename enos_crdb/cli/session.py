@@ -93,10 +93,10 @@ class Session:
         return config.check(config.override(document, overrides), source="command line").bench
 
     def bench(self, section: Bench) -> None:
-        from enos_crdb import experiment
+        from enos_crdb import run
 
         with self.opened() as context:
-            directory = experiment.run(context, section)
+            directory = run.measure(context, section)
         failure = show.run(self.console, directory)
         if failure:
             raise BenchError(failure)

@@ -9,8 +9,8 @@ from enos_crdb.loading.stored import (
     campaign,
     directories,
     find,
-    network_refused,
     runs,
+    said,
     stand_in,
 )
 from enos_crdb.loading.tables import load
@@ -24,8 +24,8 @@ __all__ = [
     "directories",
     "find",
     "load",
-    "network_refused",
     "points",
     "runs",
+    "said",
     "stand_in",
 ]

@@ -6,13 +6,13 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from enos_crdb import stats, traffic
 from enos_crdb.backends.placement import nearest_node
+from enos_crdb.config.cockroachdb import CockroachDB
 from enos_crdb.errors import StateError
 from enos_crdb.loading.stored import StoredRun
-from enos_crdb.model import Host, Resources, slug
 from enos_crdb.stats import Link, Point
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ def points(runs: Sequence[StoredRun], table: pandas.DataFrame) -> tuple[tuple[Po
         for scenario in dict.fromkeys(name for run in group for name in run.scenarios):
             try:
                 found.append(_point(group, scenario, rows[rows["scenario"] == scenario]))
-            except (StateError, KeyError, TypeError, ValueError) as error:
-                why = str(error) if isinstance(error, StateError) else f"a manifest lacks {error}"
-                missing.append(f"{combination}, {scenario}: {why}")
+            except (StateError, ValueError) as error:
+                missing.append(f"{combination}, {scenario}: {error}")
     return _named(found), tuple(missing)
 
 
@@ -85,19 +84,16 @@ def _point(runs: Sequence[StoredRun], scenario: str, rows: pandas.DataFrame) -> 
 
 
 def _counted(run: StoredRun, scenario: str, iterations: int) -> _Counted:
-    entry = next(one for one in run.manifest["scenarios"] if one["name"] == scenario)
-    name = slug(entry["index"], scenario)
-    hosts = {
-        role: [h["name"] for h in run.manifest["hosts"] if role in h["roles"]] for role in ("keystone", "database")
-    }
-    sent = traffic.read(run.directory, hosts["keystone"], name)
+    name = run.record.scenario(scenario).slug
+    keystones = run.record.names("keystone")
+    sent = traffic.read(run.directory, keystones, name)
     if sent is None:
         raise StateError(f"a Keystone of run {run.name} did not count what it sent")
-    alone = {host: traffic.read(run.directory, [host], name) for host in hosts["keystone"]}
+    alone = {host: traffic.read(run.directory, [host], name) for host in keystones}
     return _Counted(
         sent=sent,
         by_keystone={host: one.round_trips for host, one in alone.items() if one},
-        database=traffic.database(run.directory, hosts["database"], name),
+        database=traffic.database(run.directory, run.record.names("database"), name),
         iterations=iterations,
     )
 
@@ -124,8 +120,7 @@ def _compared(backend: str, counted: Sequence[_Counted]) -> tuple[float | None, 
 
 def _replications(run: StoredRun, counted: Sequence[_Counted]) -> float:
     """Commits that wait for other nodes: Galera's own count of write sets, else what the Keystones committed."""
-    nodes = sum("database" in host["roles"] for host in run.manifest["hosts"])
-    if run.backend not in REPLICATED or nodes < 2:
+    if run.backend not in REPLICATED or len(run.record.names("database")) < 2:
         return 0.0
     own = [(one.database or {}).get("wsrep_replicated") for one in counted]
     if run.backend == "galera" and all(value is not None for value in own):
@@ -134,38 +129,24 @@ def _replications(run: StoredRun, counted: Sequence[_Counted]) -> float:
 
 
 def _link(runs: Sequence[StoredRun], keystone: str, share: float) -> Link:
-    resources = _resources(runs[0].manifest)
+    resources, database = runs[0].record.resources, runs[0].record.configuration.database
     node = nearest_node(resources, resources.host(keystone))
-    if runs[0].manifest["configuration"]["database"].get("haproxy"):
+    if isinstance(database, CockroachDB) and database.haproxy:
         raise StateError("Keystone reached its database through haproxy; the way it took is not known")
     rtt_ms = statistics.fmean(_rtt_ms(run, keystone, node.name) for run in runs)
     return Link(keystone=keystone, node=node.name, rtt_ms=rtt_ms, share=share)
-
-
-def _resources(manifest: Mapping[str, Any]) -> Resources:
-    hosts = tuple(
-        Host(
-            name=host["name"],
-            roles=tuple(host["roles"]),
-            address=next(iter(host["addresses"].values()), ""),
-            addresses=host["addresses"],
-            site=host["site"],
-        )
-        for host in manifest["hosts"]
-    )
-    return Resources(hosts=hosts, networks=())
 
 
 def _rtt_ms(run: StoredRun, source: str, target: str) -> float:
     """The median between two hosts on the network of the database, mean of before and after the run; 0 on one host."""
     if source == target:
         return 0.0
-    network = run.network or {}
+    network = run.record.network
     medians = [
-        float(row["median_ms"])
-        for moment in ("before", "after")
-        for row in (network.get(moment) or {}).get("rtt", ())
-        if (row["src"], row["dst"], row["network"]) == (source, target, NETWORK) and row["median_ms"] is not None
+        trip.median_ms
+        for matrix in (network.matrices if network else ())
+        for trip in matrix.rtt
+        if trip.pair == (source, target, NETWORK) and trip.median_ms is not None
     ]
     if not medians:
         raise StateError(f"nobody measured the way from {source} to {target} in run {run.name}")
@@ -174,7 +155,7 @@ def _rtt_ms(run: StoredRun, source: str, target: str) -> float:
 
 def _replication_rtt_ms(runs: Sequence[StoredRun]) -> float:
     """From each node to those a commit waits for: all of them in Galera (the furthest), in CockroachDB a majority."""
-    nodes = [host["name"] for host in runs[0].manifest["hosts"] if "database" in host["roles"]]
+    nodes = runs[0].record.names("database")
     if len(nodes) < 2:
         return 0.0
     waited = []
@@ -187,11 +168,10 @@ def _replication_rtt_ms(runs: Sequence[StoredRun]) -> float:
 
 def _series(run: StoredRun) -> str:
     """Runs with the same text differ in their network only."""
-    configuration = {key: value for key, value in run.manifest["configuration"].items() if key not in _APART}
-    return json.dumps(configuration, sort_keys=True)
+    return json.dumps(run.record.configuration.model_dump(mode="json", exclude=_APART), sort_keys=True)
 
 
-_APART = ("emulation", "name")
+_APART = {"emulation", "name"}
 
 
 def _named(found: Sequence[Point]) -> tuple[Point, ...]:

@@ -8,26 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enos_crdb.errors import StateError
+from enos_crdb import record
+from enos_crdb.errors import RefusedError, StateError
+from enos_crdb.record import Labels, RunRecord
 from enos_crdb.store import CAMPAIGNS, read_json, read_lines
 
+REFUSED = "was refused"
+"""What a campaign's journal says of a run whose network was off."""
 COCKROACHDB = ("CCL", "OSS")
 """Distributions of CockroachDB, as the program names itself."""
-NEEDED = ("run", "deployment", "started_at", "configuration", "hosts", "scenarios", "warnings")
-"""Keys without which a manifest is not one of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run that can be counted. ``labels`` is its place in a campaign, empty when it has none."""
+    """A run that can be counted."""
 
     directory: Path
-    manifest: Mapping[str, Any]
-    labels: Mapping[str, Any]
+    record: RunRecord
 
     @property
     def name(self) -> str:
-        return str(self.manifest["run"])
+        return self.record.run
 
     @property
     def deployment(self) -> str:
@@ -36,28 +37,27 @@ class StoredRun:
 
     @property
     def backend(self) -> str:
-        return str(self.manifest["configuration"]["database"]["backend"])
+        return self.record.backend
+
+    @property
+    def labels(self) -> Labels | None:
+        """Its place in a campaign; None for a run of its own."""
+        return self.record.campaign
 
     @property
     def combination(self) -> str:
         """Of the campaign; the deployment's name where there was none."""
-        return str(self.labels.get("combination") or self.deployment)
+        return self.labels.combination if self.labels else self.deployment
 
     @property
     def factors(self) -> Mapping[str, Any]:
         """Factor -> label of its level."""
-        return dict(self.labels.get("factors", {}))
+        return self.labels.factors if self.labels else {}
 
     @property
     def scenarios(self) -> tuple[str, ...]:
         """In the order in which they ran."""
-        return tuple(scenario["name"] for scenario in self.manifest["scenarios"])
-
-    @property
-    def network(self) -> Mapping[str, Any] | None:
-        """What was measured of the network; None in runs made before anyone measured it."""
-        found: Mapping[str, Any] | None = self.manifest.get("network")
-        return found
+        return tuple(scenario.name for scenario in self.record.scenarios)
 
     @property
     def samples(self) -> Path:
@@ -66,10 +66,17 @@ class StoredRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A directory that is left out, and why."""
+    """A directory that is left out, and why. ``refused``: it was measured, and its numbers are not given."""
 
     directory: Path
     reason: str
+    refused: bool = False
+
+    @classmethod
+    def for_(cls, directory: Path, error: StateError) -> Skipped:
+        """In one line, without the place of the store: a page may be shown to anybody."""
+        reason = " ".join(str(error).replace(f"{directory}/", "").split())
+        return cls(directory=directory, reason=reason, refused=isinstance(error, RefusedError))
 
     def __str__(self) -> str:
         return f"{self.directory}: {self.reason}"
@@ -123,7 +130,7 @@ def find(path: Path | str) -> Found:
         try:
             kept.append(_stored(directory, verdicts))
         except StateError as error:
-            skipped.append(Skipped(directory=directory, reason=" ".join(str(error).split())))
+            skipped.append(Skipped.for_(directory, error))
     if not kept and not skipped:
         raise StateError(f"no run is stored in {root}.\nMake one with `enos_crdb run` or `enos_crdb campaign`.")
     return Found(runs=tuple(sorted(kept, key=lambda run: (run.name, run.deployment))), skipped=tuple(skipped))
@@ -139,30 +146,29 @@ def campaign(directory: Path | str) -> StoredCampaign:
     return StoredCampaign(directory=place, document=document, journal=tuple(journal), torn=torn)
 
 
-def stand_in(directory: Path, manifest: Mapping[str, Any]) -> str:
+def stand_in(directory: Path, run: RunRecord) -> str:
     """Why the run says nothing about CockroachDB although it is named for it; empty when it does.
 
     Tests put a program that answers as CockroachDB does in its place; `cockroach version` tells which it was.
     """
-    if manifest["configuration"]["database"]["backend"] != "cockroachdb":
+    if run.backend != "cockroachdb":
         return ""
-    for host in manifest["hosts"]:
-        if "database" not in host["roles"]:
-            continue
-        path = directory / "hosts" / host["name"] / "versions.json"
-        said = read_json(path) if path.exists() else manifest["versions"].get(host["name"], {})
-        distribution = re.search(r"Distribution:[ \t]*(.*)", said.get("things", {}).get("database", ""))
+    for host in run.names("database"):
+        things = said(directory, run, host).get("things", {})
+        distribution = re.search(r"Distribution:[ \t]*(.*)", things.get("database", ""))
         if distribution and distribution[1].strip() not in COCKROACHDB:
             return (
                 "its database was no CockroachDB.\n"
-                f"`cockroach version` on {host['name']} says: Distribution: {distribution[1].strip()}."
+                f"`cockroach version` on {host} says: Distribution: {distribution[1].strip()}."
             )
     return ""
 
 
-def network_refused(network: Mapping[str, Any]) -> bool:
-    """Whether what a manifest says of the network makes the run one whose numbers are not given."""
-    return bool(network.get("verdict") == "off" and network.get("mismatch", "refuse") == "refuse")
+def said(directory: Path, run: RunRecord, host: str) -> Mapping[str, Any]:
+    """What `collect` read on a host: versions of things, packages, virtualenvs, kernel."""
+    path = directory / "hosts" / host / "versions.json"
+    found: Mapping[str, Any] = read_json(path) if path.exists() else run.versions.get(host, {})
+    return found
 
 
 def directories(root: Path) -> Iterator[Path]:
@@ -173,7 +179,7 @@ def directories(root: Path) -> Iterator[Path]:
         known = {stored.results / deployment / "runs" / run for deployment, run in named}
         ours = (path for path in _everywhere(stored.results) if _campaign_of(path) == root.name)
         yield from sorted(known | set(ours))
-    elif (root / "manifest.json").exists() or root.parent.name == "runs":
+    elif (root / record.FILE).exists() or root.parent.name == "runs":
         yield root
     elif (root / "deployment.json").exists() or (root / "runs").is_dir():
         yield from sorted(path for path in (root / "runs").glob("*") if path.is_dir())
@@ -190,41 +196,27 @@ def _everywhere(results: Path) -> Iterator[Path]:
 def _campaign_of(directory: Path) -> str | None:
     """The campaign that a run says it belongs to; None when it cannot be asked."""
     try:
-        manifest = read_json(directory / "manifest.json")
-        return str(manifest["campaign"]["campaign"])
-    except (StateError, KeyError, TypeError):
+        labels = record.read(directory).campaign
+    except StateError:
         return None
+    return labels.campaign if labels else None
 
 
 def _stored(directory: Path, verdicts: dict[Path, dict[tuple[str, str], str]]) -> StoredRun:
     """The run in `directory`. Raises `StateError` with the reason when it does not count."""
-    manifest = read_json(directory / "manifest.json")
-    lacking = [key for key in NEEDED if key not in manifest] if isinstance(manifest, dict) else list(NEEDED)
-    if lacking:
-        raise StateError(f"its manifest lacks {', '.join(lacking)}: it is foreign, or was changed by hand")
-    if not all(isinstance(manifest[key], list) for key in ("hosts", "scenarios")):
-        raise StateError("its manifest is not that of a run: hosts and scenarios are lists")
-    try:
-        _refuse(directory, manifest, verdicts)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StateError(f"its manifest is not that of a run: {type(error).__name__} {error}") from None
-    return StoredRun(directory=directory, manifest=manifest, labels=manifest.get("campaign") or {})
-
-
-def _refuse(directory: Path, manifest: Mapping[str, Any], verdicts: dict[Path, dict[tuple[str, str], str]]) -> None:
-    """Raises `StateError` for a run that is well-formed and does not count all the same."""
-    if why := stand_in(directory, manifest):
+    run = record.read(directory)
+    if why := stand_in(directory, run):
         raise StateError(why)
-    network = manifest.get("network") or {}  # runs of 0.1.0 did not measure it
-    if network_refused(network):
-        raise StateError(f"refused: its network was off: {'; '.join(network.get('deviations', []))}")
-    labels = manifest.get("campaign") or {}
-    if labels:
-        status = _verdict(directory, labels["campaign"], verdicts)
+    if run.network is not None and run.network.refused:
+        raise RefusedError(f"refused: its network was off: {'; '.join(run.network.deviations)}")
+    if run.campaign is not None:
+        status = _verdict(directory, run.campaign.campaign, verdicts)
         if status != "ok":
-            raise StateError(f"its attempt in {labels['campaign']} {status}")
-    if not manifest.get("finished_at") or not (directory / "samples.csv").exists():
+            error = RefusedError if status.startswith(REFUSED) else StateError
+            raise error(f"its attempt in {run.campaign.campaign} {status}")
+    if run.finished_at is None or not (directory / "samples.csv").exists():
         raise StateError("it did not finish, or measured nothing")
+    return StoredRun(directory=directory, record=run)
 
 
 def _verdict(directory: Path, name: str, verdicts: dict[Path, dict[tuple[str, str], str]]) -> str:
@@ -242,7 +234,7 @@ _ABSENT = ("", "")
 
 
 def _ended(journal: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    told = {"ok": "ok", "failed": "failed", "refused": "was refused", "skipped": "was skipped"}
+    told = {"ok": "ok", "failed": "failed", "refused": REFUSED, "skipped": "was skipped"}
     return {
         (line["deployment"], line["run"]): told.get(line["status"], str(line["status"]))
         + (f": {line['message']}" if line["status"] != "ok" and line.get("message") else "")

@@ -34,7 +34,7 @@ def load(path: Path | str) -> pandas.DataFrame:
         try:
             tables.append(_labelled(run, factors, seen[run.deployment]))
         except StateError as error:
-            skipped.append(Skipped(directory=run.directory, reason=" ".join(str(error).split())))
+            skipped.append(Skipped.for_(run.directory, error))
     if not tables:
         raise StateError(f"no run in {path} can be read:\n" + "\n".join(f"  {one}" for one in skipped))
     table = _numbers(pandas.concat(_alike(tables), ignore_index=True), found.runs, factors)
@@ -55,7 +55,8 @@ def _labelled(run: StoredRun, factors: Sequence[str], repetition: int) -> pandas
         name: Series(text, index=table.index, dtype=CategoricalDtype([text] if text is not None else []))
         for name, text in {**texts, **levels}.items()
     }
-    numbers = {"repetition": run.labels.get("repetition", repetition), "block": run.labels.get("block", 1)}
+    place = run.labels
+    numbers = {"repetition": place.repetition if place else repetition, "block": place.block if place else 1}
     return table.assign(**columns, **numbers)[[*stats.COLUMNS, *texts, *numbers, *levels]]
 
 

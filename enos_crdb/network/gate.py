@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from enos_crdb.network.plan import Pair, RoundTrip
+from enos_crdb.record import Expected, Pair, RoundTrip, Tolerance
 
 Word = Literal["ok", "off", "not measured"]
 
@@ -16,17 +16,6 @@ UNLIKELY = 1e-4
 
 STRAY = 0.01
 """Answers that any network may lose now and then."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerance:
-    """How far a round trip may be from the expected one: the larger of the two."""
-
-    percent: float = 5.0
-    ms: float = 1.0
-
-    def allows(self, measured_ms: float, expected_ms: float) -> bool:
-        return abs(measured_ms - expected_ms) <= max(self.ms, expected_ms * self.percent / 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +28,7 @@ class Judgement:
 
 def judge(
     matrix: Sequence[RoundTrip],
-    expected: Sequence[Mapping[str, Any]],
+    expected: Sequence[Expected],
     tolerance: Tolerance,
     *,
     loss: Mapping[Pair, float] | None = None,
@@ -50,7 +39,7 @@ def judge(
     ``loss`` is how likely an answer is lost, by pair. A pair nothing is expected of must only be measurable.
     ``faults`` of the emulator count as deviations: a loss that is not there hardly shows in few samples.
     """
-    wanted = {(row["src"], row["dst"], row["network"]): row["rtt_ms"] for row in expected}
+    wanted = {trip.pair: trip.rtt_ms for trip in expected}
     off = list(faults)
     silent: dict[str, list[RoundTrip]] = {}
     for trip in matrix:

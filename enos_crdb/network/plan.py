@@ -2,74 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from enos_crdb.config.emulation import Link
-
-Pair = tuple[str, str, str]
-"""Names of the source and of the destination, and the network between them."""
+from enos_crdb.record import Expected, Pair, RoundTrip
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoundTrip:
-    """TCP connect times from ``src`` to ``dst``: how many were answered and lost, and their spread.
-
-    The times are None when there was no answer; ``why`` then tells what is known about it.
-    """
-
-    src: str
-    dst: str
-    network: str
-    samples: int = 0
-    lost: int = 0
-    min_ms: float | None = None
-    median_ms: float | None = None
-    max_ms: float | None = None
-    why: str = ""
-
-    @property
-    def pair(self) -> Pair:
-        return (self.src, self.dst, self.network)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a row of a manifest."""
-        row = asdict(self)
-        if not self.why:
-            del row["why"]
-        return row
-
-
-def read(rows: Sequence[Mapping[str, Any]]) -> tuple[RoundTrip, ...]:
-    """Inverse of `RoundTrip.to_json`, for all rows of a matrix."""
-    return tuple(RoundTrip(**row) for row in rows)
-
-
-def medians(matrix: Sequence[RoundTrip]) -> list[dict[str, Any]]:
+def medians(matrix: Sequence[RoundTrip]) -> tuple[Expected, ...]:
     """What is kept of a matrix that was measured without emulation: one time per pair."""
-    return [
-        {"src": trip.src, "dst": trip.dst, "network": trip.network, "rtt_ms": trip.median_ms}
+    return tuple(
+        Expected(src=trip.src, dst=trip.dst, network=trip.network, rtt_ms=trip.median_ms)
         for trip in matrix
         if trip.median_ms is not None
-    ]
+    )
 
 
-def expect(baseline: Sequence[Mapping[str, Any]], links: Sequence[Link]) -> list[dict[str, Any]]:
+def expect(baseline: Sequence[Expected], links: Sequence[Link]) -> tuple[Expected, ...]:
     """What a round trip should take: what it took without emulation, and the delays of both directions."""
     delays = {(link.src, link.dst, link.network): link.delay_ms for link in links}
-    return [
-        {
-            **row,
-            "rtt_ms": round(
-                row["rtt_ms"]
-                + delays.get((row["src"], row["dst"], row["network"]), 0.0)
-                + delays.get((row["dst"], row["src"], row["network"]), 0.0),
-                3,
-            ),
-        }
-        for row in baseline
-    ]
+
+    def delay_ms(trip: Expected) -> float:
+        return delays.get(trip.pair, 0.0) + delays.get((trip.dst, trip.src, trip.network), 0.0)
+
+    return tuple(replace(trip, rtt_ms=round(trip.rtt_ms + delay_ms(trip), 3)) for trip in baseline)
 
 
 def expected_loss(links: Sequence[Link]) -> dict[Pair, float]:

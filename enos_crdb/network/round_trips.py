@@ -9,7 +9,7 @@ from typing import Any
 
 from enos_crdb.ansible import Ansible, PlaybookResult
 from enos_crdb.model import Host
-from enos_crdb.network.plan import Pair, RoundTrip
+from enos_crdb.record import Expected, Pair, RoundTrip
 
 PLAYBOOK = "emulation-measure.yml"
 SAMPLES = 15
@@ -33,9 +33,9 @@ def pairs(hosts: Sequence[Host]) -> list[Pair]:
     ]
 
 
-def targets(hosts: Sequence[Host], expected: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def targets(hosts: Sequence[Host], expected: Sequence[Expected]) -> dict[str, list[dict[str, Any]]]:
     """What each host has to measure, by its name. ``patience_s`` is how long an answer is waited for."""
-    known = {(row["src"], row["dst"], row["network"]): row["rtt_ms"] for row in expected}
+    known = {trip.pair: trip.rtt_ms for trip in expected}
     by_name = {host.name: host for host in hosts}
     found: dict[str, list[dict[str, Any]]] = {host.name: [] for host in hosts}
     for src, dst, network in pairs(hosts):
@@ -55,7 +55,7 @@ def measure(
     ansible: Ansible,
     hosts: Sequence[Host],
     *,
-    expected: Sequence[Mapping[str, Any]] = (),
+    expected: Sequence[Expected] = (),
     samples: int = SAMPLES,
 ) -> tuple[RoundTrip, ...]:
     """The matrix of round trips. A host that does not answer gives rows without times, never an error."""

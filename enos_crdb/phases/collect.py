@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, inventory
+from enos_crdb import events, inventory, record
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.unpack import unpack
-from enos_crdb.store import read_json, write_json
+from enos_crdb.store import read_json
 
 SAMPLES_ON_HOSTS = "/var/lib/enos_crdb/sampler"
 """Where the Ansible role ``sampler`` writes a run's CPU and memory."""
 
 
 def collect(context: Context, directory: Path) -> None:
-    """Collect from every host into the run's ``hosts/<host>``, passwords masked, and note the versions in its manifest.
+    """Collect from every host into the run's ``hosts/<host>``, passwords masked, and keep the versions in its record.
 
-    A host that cannot be reached does not stop the others: it is named in the manifest's warnings.
+    A host that cannot be reached does not stop the others: the record's warnings name it.
     """
-    manifest = read_json(directory / "manifest.json")
+    run = record.read(directory)
+    versions, warnings = dict(run.versions), list(run.warnings)
     incoming = directory / "incoming"
     incoming.mkdir(exist_ok=True)
     try:
@@ -32,7 +34,7 @@ def collect(context: Context, directory: Path) -> None:
             variables={
                 **inventory.variables(context.configuration),
                 "collect_to": str(incoming),
-                "collect_since": datetime.fromisoformat(manifest["started_at"]).timestamp(),
+                "collect_since": datetime.fromisoformat(run.started_at).timestamp(),
                 "collect_named": {"usage.csv": f"{SAMPLES_ON_HOSTS}/{directory.name}.csv"},
             },
             host_variables=_host_variables(context),
@@ -41,14 +43,14 @@ def collect(context: Context, directory: Path) -> None:
         for failure in result.failures:
             warning = f"collecting from {failure.host} failed: {failure.message}"
             events.warn(warning)
-            manifest["warnings"] = [*dict.fromkeys([*manifest["warnings"], warning])]
+            warnings.append(warning)
         secrets = tuple(context.secrets.values())
         for host in context.resources.hosts:
-            if versions := _receive(incoming / f"{host.name}.tar.gz", directory / "hosts" / host.name, secrets):
-                manifest["versions"][host.name] = versions
+            if found := _receive(incoming / f"{host.name}.tar.gz", directory / "hosts" / host.name, secrets):
+                versions[host.name] = found
     finally:
         shutil.rmtree(incoming)
-    write_json(directory / "manifest.json", manifest)
+    record.write(replace(run, versions=versions, warnings=tuple(dict.fromkeys(warnings))), directory)
 
 
 def _host_variables(context: Context) -> dict[str, dict[str, Any]]:
@@ -59,9 +61,10 @@ def _host_variables(context: Context) -> dict[str, dict[str, Any]]:
     }
 
 
-def _receive(archive: Path, target: Path, secrets: Sequence[str]) -> object:
-    """Unpack one host's archive below `target`; returns what versions it tells of."""
+def _receive(archive: Path, target: Path, secrets: Sequence[str]) -> Mapping[str, Any]:
+    """Unpack one host's archive below `target`; returns the versions in it."""
     if not archive.exists():
-        return None
+        return {}
     unpack(archive, target, secrets)
-    return read_json(target / "versions.json")
+    found: Mapping[str, Any] = read_json(target / "versions.json")
+    return found

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from enos_crdb import events, loading
+from enos_crdb import events
 from enos_crdb.config.emulation import Constraint, Emulation, Link, links
 from enos_crdb.errors import EnosCrdbError, NetworkError
 from enos_crdb.model import Resources
-from enos_crdb.network import Judgement, RoundTrip, Tolerance, expect, judge, netem, round_trips
-from enos_crdb.network.plan import expected_loss, medians, read
+from enos_crdb.network import Judgement, expect, judge, netem, round_trips
+from enos_crdb.network.plan import expected_loss, medians
 from enos_crdb.phases.context import Context
 from enos_crdb.providers import EmulatingProvider
+from enos_crdb.record import Expected, Matrix, NetworkRecord, RoundTrip, Tolerance
 from enos_crdb.store import now
 
 ATTEMPTS = 3
@@ -21,7 +23,7 @@ ATTEMPTS = 3
 PAUSE_S = 1.0
 
 
-def set_network(context: Context, emulation: Emulation | None) -> dict[str, Any] | None:
+def set_network(context: Context, emulation: Emulation | None) -> NetworkRecord | None:
     """Put the constraints of `emulation` in force, instead of whatever was; none leaves the network as it is.
 
     Clears, measures without, installs, measures with; returns what `before` does, or None when nothing was installed.
@@ -45,7 +47,7 @@ def set_network(context: Context, emulation: Emulation | None) -> dict[str, Any]
     in_force = {
         "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],
         "emulator": emulator,
-        "baseline": baseline,
+        "baseline": [asdict(trip) for trip in baseline],
         "set_at": None,
     }
     context.deployment.save(emulation=in_force)  # before, so that `clear` knows what to look for after a crash
@@ -67,10 +69,10 @@ def _refuse_one_network(planned: Sequence[Link], resources: Resources) -> None:
         )
 
 
-def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -> list[dict[str, Any]]:
+def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -> tuple[Expected, ...]:
     """The round trips without emulation. Raises `NetworkError` when a pair of `planned` has none."""
     found = medians(_measure(context, ()))
-    known = {(row["src"], row["dst"], row["network"]) for row in found}
+    known = {trip.pair for trip in found}
     lost = [link for link in planned if (link.src, link.dst, link.network) not in known]
     if lost:
         pairs = _indented([f"{link.src} to {link.dst} on {link.network}" for link in lost])
@@ -92,17 +94,17 @@ def _install(context: Context, emulator: str, planned: Sequence[Link]) -> None:
         raise
 
 
-def _gate(context: Context, emulation: Emulation) -> dict[str, Any]:
+def _gate(context: Context, emulation: Emulation) -> NetworkRecord:
     """Measure what was just installed. Raises `NetworkError` when it is off and that is to be refused."""
     found = before(context, emulation)
-    if loading.network_refused(found):
+    if found.refused:
         raise NetworkError(
             "The emulated network is not what the constraints say:\n"
-            + _indented(found["deviations"])
+            + _indented(found.deviations)
             + "\nUsually this machine is too busy, or other rules are in the way. Try again, raise "
             "emulation.tolerance_ms, or keep the numbers marked with emulation.mismatch: label."
         )
-    for sentence in found["deviations"]:
+    for sentence in found.deviations:
         events.warn(sentence)
     return found
 
@@ -133,7 +135,7 @@ def apply_file(context: Context) -> None:
     set_network(context, emulation)
 
 
-def restore(context: Context) -> dict[str, Any]:
+def restore(context: Context) -> NetworkRecord:
     """Measure, and install again what should be in force when something of it is missing.
 
     Returns what `before` does. Raises `NetworkError` like `set_network`.
@@ -155,8 +157,7 @@ def emulation_in_force(context: Context) -> Emulation:
     state = context.deployment.state.emulation
     if state is None:
         return section
-    constraints = [Constraint.model_validate(constraint) for constraint in state["constraints"]]
-    return section.model_copy(update={"constraints": constraints})
+    return section.model_copy(update={"constraints": list(_constraints(state))})
 
 
 def in_force(context: Context) -> tuple[Link, ...]:
@@ -164,8 +165,11 @@ def in_force(context: Context) -> tuple[Link, ...]:
     state = context.deployment.state.emulation
     if state is None:
         return ()
-    constraints = [Constraint.model_validate(constraint) for constraint in state["constraints"]]
-    return links(constraints, context.resources.hosts)
+    return links(_constraints(state), context.resources.hosts)
+
+
+def _constraints(state: Mapping[str, Any]) -> tuple[Constraint, ...]:
+    return tuple(Constraint.model_validate(constraint) for constraint in state["constraints"])
 
 
 def faults(context: Context) -> list[str]:
@@ -210,40 +214,43 @@ def _emulating(context: Context) -> EmulatingProvider:
 # Measuring
 
 
-def measure(context: Context) -> dict[str, Any]:
-    """The round trips as they are now: ``at`` (ISO 8601, UTC) and ``rtt``, a row per ordered pair and network."""
-    return _matrix(_measure(context, _expected(context)))
+def measure(context: Context) -> Matrix:
+    """The round trips as they are now."""
+    trips = _measure(context, _expected(context))
+    return Matrix(at=now(), rtt=trips)
 
 
-def _measure(context: Context, expected: Sequence[Mapping[str, Any]]) -> tuple[RoundTrip, ...]:
+def _measure(context: Context, expected: Sequence[Expected]) -> tuple[RoundTrip, ...]:
     return round_trips.measure(context.ansible, context.resources.hosts, expected=expected)
 
 
-def _matrix(trips: Sequence[RoundTrip]) -> dict[str, Any]:
-    return {"at": now(), "rtt": [trip.to_json() for trip in trips]}
-
-
-def _expected(context: Context) -> list[dict[str, Any]]:
+def _expected(context: Context) -> tuple[Expected, ...]:
     state = context.deployment.state.emulation
-    return expect(state["baseline"], in_force(context)) if state is not None else []
+    if state is None:
+        return ()
+    return expect([Expected(**row) for row in state["baseline"]], in_force(context))
 
 
-def verdict(context: Context, matrix: Mapping[str, Any], emulation: Emulation | None = None) -> Judgement:
+def verdict(context: Context, matrix: Matrix, emulation: Emulation | None = None) -> Judgement:
     """Judge what `measure` gave by what is in force; the tolerance is the file's unless given."""
     section = emulation or context.configuration.emulation
     return judge(
-        read(matrix["rtt"]),
+        matrix.rtt,
         _expected(context),
-        Tolerance(percent=section.tolerance_percent, ms=section.tolerance_ms),
+        _tolerance(section),
         loss=expected_loss(in_force(context)),
         faults=faults(context),
     )
 
 
-def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[dict[str, Any], Judgement]:
+def _tolerance(emulation: Emulation) -> Tolerance:
+    return Tolerance(percent=emulation.tolerance_percent, ms=emulation.tolerance_ms)
+
+
+def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[Matrix, Judgement]:
     """The first matrix that is not off, or the last one."""
     for attempt in range(1, ATTEMPTS + 1):
-        matrix = {**measure(context), "attempts": attempt}
+        matrix = replace(measure(context), attempts=attempt)
         judgement = verdict(context, matrix, emulation)
         if judgement.verdict != "off" or attempt == ATTEMPTS:
             break
@@ -255,45 +262,45 @@ def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[dict[s
 # A run
 
 
-def before(context: Context, emulation: Emulation | None = None) -> dict[str, Any]:
-    """Measure before the load: the ``network`` of a run's manifest. `refuse` tells whether to go on."""
+def before(context: Context, emulation: Emulation | None = None) -> NetworkRecord:
+    """Measure before the load, for the run's record. `refuse` decides whether to go on."""
     section = emulation or context.configuration.emulation
     state = context.deployment.state.emulation
     matrix, judgement = _measured_and_judged(context, section)
-    return {
-        "emulator": state["emulator"] if state is not None else "none",
-        "constraints": list(state["constraints"]) if state is not None else [],
-        "tolerance": {"percent": section.tolerance_percent, "ms": section.tolerance_ms},
-        "mismatch": section.mismatch,
-        "expected": _expected(context),
-        "before": matrix,
-        "after": None,
-        "verdict": judgement.verdict,
-        "deviations": list(judgement.deviations),
-    }
+    return NetworkRecord(
+        emulator=state["emulator"] if state is not None else "none",
+        constraints=() if state is None else _constraints(state),
+        tolerance=_tolerance(section),
+        mismatch=section.mismatch,
+        expected=_expected(context),
+        before=matrix,
+        after=None,
+        verdict=judgement.verdict,
+        deviations=judgement.deviations,
+    )
 
 
-def after(context: Context, network: dict[str, Any]) -> dict[str, Any]:
+def after(context: Context, network: NetworkRecord) -> NetworkRecord:
     """Measure after the load; returns `network` with what was found, and the worse of the two verdicts."""
     matrix, judgement = _measured_and_judged(context, context.configuration.emulation)
     order = ("ok", "not measured", "off")
-    return {
-        **network,
-        "after": matrix,
-        "verdict": max(network["verdict"], judgement.verdict, key=order.index),
-        "deviations": [
-            *(f"before the load: {sentence}" for sentence in network["deviations"]),
+    return replace(
+        network,
+        after=matrix,
+        verdict=max(network.verdict, judgement.verdict, key=order.index),
+        deviations=(
+            *(f"before the load: {sentence}" for sentence in network.deviations),
             *(f"after the load: {sentence}" for sentence in judgement.deviations),
-        ],
-    }
+        ),
+    )
 
 
-def refuse(network: Mapping[str, Any]) -> None:
+def refuse(network: NetworkRecord) -> None:
     """Raise `NetworkError` when the network was off and the file says to refuse that."""
-    if loading.network_refused(network):
+    if network.refused:
         raise NetworkError(
             "The network is not what the constraints say, so the numbers are not to be trusted:\n"
-            + _indented(network["deviations"])
+            + _indented(network.deviations)
             + "\n`enos_crdb emulate` shows it and mends what is missing; emulation.mismatch: label keeps such numbers, "
             "marked."
         )

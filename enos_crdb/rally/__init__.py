@@ -1,10 +1,9 @@
 """Rally: its scenarios, its task files, the clients that run them, and what they bring back."""
 
 from enos_crdb.config.scenarios import RALLY_OPENSTACK, SCENARIOS, STUDY_2018, Scenario
-from enos_crdb.rally.pace import Pace, in_windows, pace
-from enos_crdb.rally.results import ITERATION, Outcome, receive, samples
+from enos_crdb.rally.pace import in_windows, pace
+from enos_crdb.rally.results import ITERATION, receive, samples
 from enos_crdb.rally.task import (
-    Client,
     clients,
     environment,
     prepare_variables,
@@ -17,9 +16,6 @@ __all__ = [
     "RALLY_OPENSTACK",
     "SCENARIOS",
     "STUDY_2018",
-    "Client",
-    "Outcome",
-    "Pace",
     "Scenario",
     "clients",
     "environment",

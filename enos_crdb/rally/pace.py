@@ -5,29 +5,12 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from enos_crdb.config.bench import Bench, OpenLoop, Rps
 from enos_crdb.model import AFTER, STEADY, WARM_UP, Sample
 from enos_crdb.rally.results import ITERATION
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """One scenario's load, all Rallies together; rates in iterations per second.
-
-    ``asked_per_s`` is None in a closed loop; ``started_per_s`` counts real starts of the steady window, and is None
-    with fewer than two iterations. ``most_in_flight`` is that of the Rally that had most, ``most_late_s`` how long
-    after its intended start an iteration began.
-    """
-
-    warm_up: int
-    steady: int
-    after: int
-    asked_per_s: float | None
-    started_per_s: float | None
-    most_in_flight: int
-    most_late_s: float | None
+from enos_crdb.record import Pace
 
 
 def in_windows(samples: Sequence[Sample], bench: Bench) -> list[Sample]:

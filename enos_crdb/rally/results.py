@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from enos_crdb.errors import BenchError
 from enos_crdb.masking import masked
 from enos_crdb.model import RESPONSE, Sample, slug
-from enos_crdb.rally.task import Client
+from enos_crdb.record import Client, Outcome
 
 FORMAT_VERSIONS = ("1.2",)
 """Versions of Rally's JSON report that are understood."""
@@ -23,27 +23,6 @@ LATE = "Late starts"
 """Title of the output by which an iteration of the open loop tells how long it waited for its start."""
 ENDINGS = {"report.json": ".json", "report.html": ".html", "rally.log": ".log", "status.json": ".status.json"}
 """Names on the rally host -> endings in the run's directory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How one client ended one scenario.
-
-    ``status``: ``ok``; ``sla`` (too many failures; samples are complete); ``invalid`` (Rally refused the task, or
-    Keystone did not answer it); ``timeout`` (stopped; samples up to there); ``crashed``; ``lost`` (nothing came
-    back). ``file`` is Rally's JSON report, relative to the run's directory; times are ISO 8601, UTC.
-    """
-
-    client: str
-    status: str
-    message: str = ""
-    file: str | None = None
-    started_at: str | None = None
-    finished_at: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        return self.status == "ok"
 
 
 def receive(

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from enos_crdb.config.bench import Bench, ConstantForDuration, OpenLoop, Rps
 from enos_crdb.config.scenarios import SCENARIOS, Scenario
 from enos_crdb.installers import INSTALLERS
 from enos_crdb.model import Host, Resources, slug
+from enos_crdb.record import Client
 
 START_LEAD_S = 3.0
 """From the word to the common start of several clients: long enough to tell all rally hosts."""
 SETUP_S = 600.0
 """Longest time a client may take before its load: imports, Rally's checks, making the users."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Client:
-    """One Rally: it runs on the host `rally` and loads the Keystone of the host `keystone`."""
-
-    name: str
-    rally: str
-    keystone: str
-    auth_url: str
-    region: str
 
 
 def clients(

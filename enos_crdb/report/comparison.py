@@ -80,7 +80,7 @@ def _differing(material: Material) -> dict[str, list[str]]:
     names = dict.fromkeys(name for run in material.runs for name in run.settings)
     found = {name: [one.runs[0].settings.get(name, "") for one in material.combinations] for name in names}
     if material.runs[0].settings["provider"] in LOCAL_PROVIDERS:
-        found["machine"] = [machine(one.runs[0].manifest) for one in material.combinations]
+        found["machine"] = [machine(one.runs[0].record.provenance) for one in material.combinations]
     return {name: values for name, values in found.items() if len(set(values)) > 1}
 
 
@@ -92,7 +92,7 @@ def _warnings(material: Material, differing: dict[str, list[str]]) -> Iterator[s
         yield "one run of each: differences below 15 % come and go between runs. Repeat them to know."
     yield from _code(material)
     for one in material.left:
-        yield f"left out: {one.directory.name}: {one.why}"
+        yield f"left out: {one.directory.name}: {one.reason}"
     common = [name for name in material.scenarios if all(one.having(name) for one in material.combinations)]
     alone = [name for name in material.scenarios if name not in common]
     if alone:
@@ -102,8 +102,8 @@ def _warnings(material: Material, differing: dict[str, list[str]]) -> Iterator[s
 def _code(material: Material) -> Iterator[str]:
     made: Sequence[str] = sorted(
         {
-            f"{told.get('enos_crdb', '?')} {str(told.get('commit') or '')[:10]}".strip()
-            for told in (run.manifest.get("provenance") or {} for run in material.runs)
+            f"{run.record.provenance.enos_crdb} {(run.record.provenance.commit or '')[:10]}".strip()
+            for run in material.runs
         }
     )
     if len(made) > 1:

@@ -29,7 +29,7 @@ def compose(material: Material, place: Path) -> Page:
         facts=dict(_facts(material)),
         sections=tuple(_sections(material)),
         raw=origin.raw(material, place),
-        synthetic=any(run.manifest.get("synthetic") for run in material.runs),
+        synthetic=any(run.record.synthetic for run in material.runs),
     )
 
 
@@ -64,8 +64,8 @@ def _title(material: Material) -> str:
 
 def _facts(material: Material) -> Iterator[tuple[str, str]]:
     experiment: Mapping[str, Any] = material.experiment
-    began = min(run.manifest["started_at"] for run in material.runs)
-    ended = max(run.manifest.get("finished_at") or run.manifest["started_at"] for run in material.runs)
+    began = min(run.record.started_at for run in material.runs)
+    ended = max(run.record.finished_at or run.record.started_at for run in material.runs)
     iterations = sum(run.count(scenario) for run in material.runs for scenario in run.scenarios)
     yield "Measured", f"{_moment(began)} to {_moment(ended)} UTC"
     yield "Runs", _amount(material, iterations)

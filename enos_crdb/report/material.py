@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from enos_crdb import loading, stats
 from enos_crdb.errors import StateError
+from enos_crdb.loading import Skipped
 from enos_crdb.model import RESPONSE, STEADY
+from enos_crdb.record import Labels, NetworkRecord, RunRecord
 from enos_crdb.report.settings import FOLLOW, natural, settings
 from enos_crdb.stats import ITERATION
 from enos_crdb.summary import Summary, summarise
@@ -38,8 +40,8 @@ class Measured:
         return self.stored.directory
 
     @property
-    def manifest(self) -> Mapping[str, Any]:
-        return self.stored.manifest
+    def record(self) -> RunRecord:
+        return self.stored.record
 
     @property
     def name(self) -> str:
@@ -50,13 +52,13 @@ class Measured:
         return self.stored.deployment
 
     @property
-    def campaign(self) -> Mapping[str, Any]:
-        """Its place in a campaign; empty for a run of its own."""
-        return self.stored.labels
+    def campaign(self) -> Labels | None:
+        """Its place in a campaign; None for a run of its own."""
+        return self.record.campaign
 
     @property
-    def network(self) -> Mapping[str, Any]:
-        return self.stored.network or {}
+    def network(self) -> NetworkRecord | None:
+        return self.record.network
 
     @property
     def scenarios(self) -> tuple[str, ...]:
@@ -91,17 +93,13 @@ class Measured:
     @cached_property
     def rtt_ms(self) -> float:
         """The longest round trip between two hosts, measured before the run; NaN when nobody measured."""
-        found = [pair["median_ms"] for pair in (self.network.get("before") or {}).get("rtt", [])]
-        known = [float(value) for value in found if value is not None]
-        return max(known) if known else math.nan
-
-    def hosts_with(self, *roles: str) -> list[Mapping[str, Any]]:
-        return [host for host in self.manifest["hosts"] if set(roles) & set(host["roles"])]
+        found = [trip.median_ms for trip in self.network.before.rtt] if self.network else []
+        return max((value for value in found if value is not None), default=math.nan)
 
     @property
     def sites(self) -> int:
         """At how many sites databases and Keystones stand."""
-        return len({host["site"] for host in self.hosts_with("database", "keystone")})
+        return len({host.site for host in self.record.with_role("database", "keystone")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,20 +125,11 @@ class Combination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """A run that is not reported: torn, refused, foreign."""
-
-    directory: Path
-    why: str
-    refused: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Material:
     """Everything a page shows. ``campaign``: its document; ``journal``: what became of every attempt."""
 
     combinations: tuple[Combination, ...]
-    left: tuple[Left, ...] = ()
+    left: tuple[Skipped, ...] = ()
     campaign: Mapping[str, Any] = field(default_factory=dict)
     journal: tuple[Mapping[str, Any], ...] = ()
     torn_journal: bool = False
@@ -172,16 +161,16 @@ class Material:
 def collect(sources: Sequence[Path]) -> Material:
     """Read runs, deployments, campaigns or results directories. Raises `StateError` when nothing can be reported."""
     runs: dict[Path, Measured] = {}
-    left: dict[Path, Left] = {}
+    left: dict[Path, Skipped] = {}
     campaign = loading.campaign(sources[0]) if len(sources) == 1 and (sources[0] / "campaign.json").exists() else None
     for source in sources:
         found = loading.find(source)
-        left |= {one.directory: _left(one.directory, one.reason) for one in found.skipped}
+        left |= {one.directory: one for one in found.skipped}
         for run in found.runs:
             try:
                 runs[run.directory] = _measured(run)
             except StateError as error:
-                left[run.directory] = _left(run.directory, str(error))
+                left[run.directory] = Skipped.for_(run.directory, error)
     if not runs:
         raise StateError(_nothing(list(left.values())))
     document = campaign.document if campaign else {}
@@ -194,14 +183,8 @@ def collect(sources: Sequence[Path]) -> Material:
     )
 
 
-def _left(directory: Path, why: str) -> Left:
-    """In one line, without the place of the store: a page may be shown to anybody."""
-    said = " ".join(why.replace(f"{directory}/", "").split())
-    return Left(directory=directory, why=said, refused="refused" in said)
-
-
-def _nothing(left: Sequence[Left]) -> str:
-    reasons = "\n".join(f"  {one.directory.name}: {one.why}" for one in left[:5])
+def _nothing(left: Sequence[Skipped]) -> str:
+    reasons = "\n".join(f"  {one.directory.name}: {one.reason}" for one in left[:5])
     more = f"\n  and {len(left) - 5} more" if len(left) > 5 else ""
     return f"no run can be reported; {len(left)} were left out:\n{reasons}{more}"
 
@@ -213,7 +196,7 @@ def _measured(run: loading.StoredRun) -> Measured:
         stored=run,
         summary=summary,
         samples=table,
-        settings=settings(run.manifest, summary.labels),
+        settings=settings(run.record, summary.labels),
     )
 
 
@@ -230,11 +213,11 @@ def _samples(run: loading.StoredRun) -> pandas.DataFrame:
 def combine(runs: Sequence[Measured], experiment: Mapping[str, Any]) -> Iterator[Combination]:
     """Group runs by their place in the campaign, or, without one, by their settings."""
     groups: dict[tuple[Any, ...], list[Measured]] = {}
-    campaigns = {run.campaign.get("experiment") for run in runs}
+    campaigns = {run.campaign.experiment if run.campaign else None for run in runs}
     planned = len(campaigns) == 1 and None not in campaigns
     for run in runs:
         key: tuple[Any, ...] = tuple(run.settings.items())
-        groups.setdefault((run.campaign["combination"],) if planned else key, []).append(run)
+        groups.setdefault((run.campaign.combination,) if planned and run.campaign else key, []).append(run)
     factors = [_factors(group[0], planned) for group in groups.values()]
     if planned and experiment:
         factors_of = dict(zip(groups, factors, strict=True))
@@ -247,7 +230,7 @@ def combine(runs: Sequence[Measured], experiment: Mapping[str, Any]) -> Iterator
 
 
 def _factors(run: Measured, planned: bool) -> dict[str, str]:
-    levels = run.campaign.get("factors") or {} if planned else run.settings
+    levels: Mapping[str, Any] = run.campaign.factors if planned and run.campaign else run.settings
     return {name: str(level) for name, level in levels.items()}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from enos_crdb.model import slug
+from enos_crdb.record import Matrix
 from enos_crdb.report import drawing, figures, parts
 from enos_crdb.report.figures import Curve
 from enos_crdb.report.material import Combination, Material
@@ -63,26 +64,23 @@ def _distinct(maps: Sequence[tuple[tuple[Any, ...], Figure]]) -> list[Figure]:
     return list(dict(reversed(maps)).values())[::-1]
 
 
-def _measured(combination: Combination, moment: str) -> dict[tuple[str, str, str], list[float]]:
+def _measured(matrices: Iterable[Matrix | None]) -> dict[tuple[str, str, str], list[float]]:
+    """Network, source and destination -> the medians of all runs."""
     found: dict[tuple[str, str, str], list[float]] = {}
-    for run in combination.runs:
-        for pair in (run.network.get(moment) or {}).get("rtt", []):
-            if pair.get("median_ms") is not None:
-                found.setdefault((pair["network"], pair["src"], pair["dst"]), []).append(float(pair["median_ms"]))
+    for matrix in matrices:
+        for trip in matrix.rtt if matrix else ():
+            if trip.median_ms is not None:
+                found.setdefault((trip.network, trip.src, trip.dst), []).append(trip.median_ms)
     return found
 
 
 def _pairs(combination: Combination) -> Iterator[Mapping[str, Any]]:
     """Pairs of hosts, taken together when they have the same roles and the same expectation."""
-    before, after = _measured(combination, "before"), _measured(combination, "after")
-    expected = {
-        (pair["network"], pair["src"], pair["dst"]): float(pair["rtt_ms"])
-        for run in combination.runs
-        for pair in run.network.get("expected") or ()
-        if pair.get("rtt_ms") is not None
-    }
-    roles = {host["name"]: "+".join(host["roles"]) for host in combination.runs[0].manifest["hosts"]}
-    verdicts = sorted({str(run.network.get("verdict")) for run in combination.runs if run.network})
+    networks = [run.network for run in combination.runs if run.network]
+    before, after = _measured(one.before for one in networks), _measured(one.after for one in networks)
+    expected = {(trip.network, trip.src, trip.dst): trip.rtt_ms for one in networks for trip in one.expected}
+    roles = {host.name: "+".join(host.roles) for host in combination.runs[0].record.hosts}
+    verdicts = sorted({one.verdict for one in networks})
     groups: dict[tuple[Any, ...], list[tuple[str, str, str]]] = {}
     for key in sorted(before.keys() | after.keys()):
         ends = " - ".join(sorted(roles.get(name, name) for name in key[1:]))
@@ -117,10 +115,10 @@ def _middle(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _maps(combination: Combination) -> Iterator[tuple[tuple[Any, ...], Figure]]:
-    before = _measured(combination, "before")
+    before = _measured(run.network.before for run in combination.runs if run.network)
     for network in sorted({key[0] for key in before}):
         values = {(key[1], key[2]): statistics.median(found) for key, found in before.items() if key[0] == network}
-        names = [host["name"] for host in combination.runs[0].manifest["hosts"]]
+        names = [host.name for host in combination.runs[0].record.hosts]
         names = [name for name in names if any(name in pair for pair in values)]
         emulated = combination.runs[0].settings["emulation"]
         title = f"{network} network\nemulation: {emulated}"
@@ -173,7 +171,7 @@ def _sites(one: Combination) -> float:
 
 
 def _nodes(one: Combination) -> float:
-    return float(len(one.runs[0].hosts_with("database")))
+    return float(len(one.runs[0].record.names("database")))
 
 
 def _against(material: Material, found: Sequence[Numbers], axis: Axis) -> Iterator[Figure]:

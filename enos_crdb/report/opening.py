@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from enos_crdb import stats
+from enos_crdb.model import Host
+from enos_crdb.record import RunRecord
 from enos_crdb.report import parts
 from enos_crdb.report.material import Material
 from enos_crdb.report.numbers import durations
@@ -29,12 +31,12 @@ def warnings(material: Material) -> Section:
 
 
 def _refused(material: Material) -> Notes:
-    refused = [f"{one.directory.name}: {one.why}" for one in material.left if one.refused]
+    refused = [f"{one.directory.name}: {one.reason}" for one in material.left if one.refused]
     return Notes(kind="refused", title="Refused: measured, but not shown", lines=tuple(refused))
 
 
 def _incomplete(material: Material) -> Notes:
-    lines = [f"{one.directory.name}: {one.why}" for one in material.left if not one.refused]
+    lines = [f"{one.directory.name}: {one.reason}" for one in material.left if not one.refused]
     failed = [line for line in material.journal if line.get("status") == "failed"]
     if failed:
         causes = sorted({str(line.get("cause") or "no cause given") for line in failed})
@@ -98,7 +100,7 @@ def _values(material: Material) -> dict[str, list[str]]:
         name: [_one({run.settings.get(name, "") for run in combination.runs}) for combination in material.combinations]
         for name in names
     }
-    machines = {machine(run.manifest) for run in material.runs}
+    machines = {machine(run.record.provenance) for run in material.runs}
     return {**found, "machine that ran enos_crdb": [_one(machines)] * len(material.combinations)}
 
 
@@ -144,8 +146,8 @@ def _hosts(material: Material) -> Table:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for combination in material.combinations:
         for run in combination.runs:
-            for host in run.manifest["hosts"]:
-                row = _host(run.manifest, host)
+            for host in run.record.hosts:
+                row = _host(run.record, host)
                 kept = rows.setdefault(tuple(row.values()), {**row, "combinations": []})
                 kept["combinations"].append(combination.label)
     shown = [{**row, "combinations": _which(row["combinations"], material)} for row in rows.values()]
@@ -172,24 +174,17 @@ def _which(labels: Sequence[str], material: Material) -> str:
     return "all" if len(distinct) == len(material.combinations) else "; ".join(distinct)
 
 
-def _host(manifest: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
-    told = manifest["versions"].get(host["name"], {})
-    limit = dict(_limits(manifest)).get(host["name"])
+def _host(run: RunRecord, host: Host) -> dict[str, Any]:
+    told = run.versions.get(host.name, {})
+    limit = run.cpus.get(host.name)
     processors = f"{limit:g} of {told.get('processors', '?')}" if limit else str(told.get("processors", ""))
     memory = f"{told['memory_mb']} MB" if "memory_mb" in told else ""
     system = ", Linux ".join(str(told[key]) for key in ("system", "kernel") if key in told)
     return {
-        "host": host["name"],
-        "roles": ", ".join(host["roles"]),
-        "site": host["site"],
+        "host": host.name,
+        "roles": ", ".join(host.roles),
+        "site": host.site,
         "processors": processors,
         "memory": memory,
         "system": system,
     }
-
-
-def _limits(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    groups = [group for group in manifest["configuration"].get("machines") or () for _ in range(group["count"])]
-    for host, group in zip(manifest["hosts"], groups, strict=False):
-        if group.get("cpus"):
-            yield host["name"], float(group["cpus"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from enos_crdb.record import Provenance
 from enos_crdb.report import parts
 from enos_crdb.report.material import Material
 from enos_crdb.report.parts import Link, Section, Table
@@ -72,10 +72,10 @@ def provenance(material: Material) -> Section:
             "run": run.name,
             "combination": combination.label,
             "deployment": run.deployment,
-            "began": _moment(run.manifest["started_at"]),
-            "ended": _moment(run.manifest.get("finished_at")),
-            **_code(run.manifest.get("provenance") or {}),
-            "machine": machine(run.manifest),
+            "began": _moment(run.record.started_at),
+            "ended": _moment(run.record.finished_at),
+            **_code(run.record.provenance),
+            "machine": machine(run.record.provenance),
         }
         for combination in material.combinations
         for run in combination.runs
@@ -101,21 +101,20 @@ def provenance(material: Material) -> Section:
     return Section(anchor="provenance", title="How it was made", lead=_libraries(material), parts=(table,))
 
 
-def _code(made: Mapping[str, Any]) -> dict[str, str]:
-    commit = f", commit {made['commit'][:10]}" if made.get("commit") else ""
-    dirty = " with uncommitted changes" if made.get("dirty") else ""
-    load = (made.get("machine") or {}).get("load_average") or ()
+def _code(made: Provenance) -> dict[str, str]:
+    commit = f", commit {made.commit[:10]}" if made.commit else ""
+    dirty = " with uncommitted changes" if made.dirty else ""
     return {
-        "code": f"{made.get('enos_crdb', '?')}{commit}{dirty}",
-        "command": " ".join(str(word) for word in made.get("command") or ()),
-        "load": ", ".join(f"{value:.2f}" for value in load),
+        "code": f"{made.enos_crdb}{commit}{dirty}",
+        "command": " ".join(made.command),
+        "load": ", ".join(f"{value:.2f}" for value in made.machine.load_average),
     }
 
 
 def _libraries(material: Material) -> tuple[str, ...]:
     sets = {
-        ", ".join(f"{name} {version}" for name, version in sorted((made.get("libraries") or {}).items()))
-        for made in ((run.manifest.get("provenance") or {}) for run in material.runs)
+        ", ".join(f"{name} {version}" for name, version in sorted(run.record.provenance.libraries.items()))
+        for run in material.runs
     } - {""}
     return tuple(f"Libraries of the engine: {one}." for one in sorted(sets))
 

@@ -52,7 +52,7 @@ def published(material: Material, found: Sequence[Numbers]) -> Section:
 def _rows(one: Numbers) -> Iterator[dict[str, Any]]:
     """The published mean that is nearest to `one`, if any is comparable."""
     run = one.combination.runs[0]
-    keystones = len(run.hosts_with("keystone"))
+    keystones = len(run.record.names("keystone"))
     rtt_ms = one.combination.rtt_ms
     emulated = run.settings["emulation"] != "none"
     if (math.isnan(rtt_ms) and emulated) or not _alike(one):
@@ -92,8 +92,8 @@ def _alike(one: Numbers) -> bool:
     run = one.combination.runs[0]
     if one.combination.backend != "mariadb" or run.settings["load"] != "light" or one.combination.rtt_ms < LAN_MS:
         return True
-    asked = {client["keystone"] for client in run.manifest["clients"]}
-    return asked <= {host["name"] for host in run.hosts_with("database")}
+    asked = {client.keystone for client in run.record.clients}
+    return asked <= set(run.record.names("database"))
 
 
 def _near(ours_ms: float, theirs_ms: float) -> bool:

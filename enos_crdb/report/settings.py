@@ -6,6 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from enos_crdb.config.base import Section
+from enos_crdb.config.bench import Bench
+from enos_crdb.config.emulation import Constraint
+from enos_crdb.record import NetworkRecord, Provenance, RunRecord
+
 MUST_BE_EQUAL: Mapping[str, str] = {
     "rally-openstack": "versions of Rally differ in what they keep between iterations",
     "hash rounds": "most of an iteration may be password hashing",
@@ -19,16 +24,15 @@ LOCAL_PROVIDERS = ("nspawn", "vagrant")
 """Their hosts are the machine that enos_crdb runs on."""
 
 
-def settings(manifest: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]:
+def settings(run: RunRecord, labels: Mapping[str, Any]) -> dict[str, str]:
     """Name -> value in words, in the order in which they are shown."""
-    bench = manifest["configuration"]["bench"]
-    hosts = manifest["hosts"]
-    stand = {host["site"] for host in hosts if {"database", "keystone"} & set(host["roles"])}
+    bench = run.configuration.bench
+    stand = {host.site for host in run.with_role("database", "keystone")}
     found = {
         "backend": labels["backend"],
         "backend version": labels["backend_version"],
-        "backend options": _options(manifest["configuration"]["database"]),
-        "emulation": emulation(manifest),
+        "backend options": _options(run.configuration.database),
+        "emulation": emulation(run.network),
         "database hosts": labels["database_hosts"],
         "Keystone hosts": labels["keystone_hosts"],
         "sites": len(stand),
@@ -42,10 +46,10 @@ def settings(manifest: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str
         "threads": labels["threads"],
         "keystone_crdb": labels["keystone_crdb"],
         "load": labels["load"],
-        "placement": bench.get("placement", "rally"),
+        "placement": bench.placement,
         "Rallies": labels["rallies"],
         "runner": _runner(bench),
-        "warm-up": f"{bench.get('warm_up_s') or 0:g} s",
+        "warm-up": f"{bench.warm_up_s:g} s",
         "database state": f"made anew: {labels['reset']}",
         "rally-openstack": labels["rally_openstack_version"],
         "system": labels["system"],
@@ -54,23 +58,23 @@ def settings(manifest: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str
     return {name: str(value) for name, value in found.items()}
 
 
-def machine(manifest: Mapping[str, Any]) -> str:
+def machine(made: Provenance) -> str:
     """The machine that enos_crdb ran on: with local hosts, also the one that was measured."""
-    told = (manifest.get("provenance") or {}).get("machine") or {}
-    return f"{told.get('architecture', '?')}, {told.get('cpus', '?')} processors, Linux {told.get('kernel', '?')}"
+    return f"{made.machine.architecture}, {made.machine.cpus or '?'} processors, Linux {made.machine.kernel}"
 
 
-def _runner(bench: Mapping[str, Any]) -> str:
-    runner = bench["runner"]
+def _runner(bench: Bench) -> str:
+    runner = bench.runner.model_dump()
     extra = ", ".join(f"{key} {value:g}" for key, value in runner.items() if isinstance(value, (int, float)))
-    amount = f"{bench['concurrency']} at once" if "duration_s" in runner else (
-        f"{bench['times']} iterations, {bench['concurrency']} at once"
+    amount = f"{bench.concurrency} at once" if "duration_s" in runner else (
+        f"{bench.times} iterations, {bench.concurrency} at once"
     )  # fmt: skip
     return f"{runner['type']}: {amount}" + (f", {extra}" if extra else "")
 
 
-def _options(database: Mapping[str, Any]) -> str:
-    """The backend's own options that are simple values; the whole section is in the manifest."""
+def _options(section: Section) -> str:
+    """The backend's own options that are simple values; the whole section is in the record."""
+    database = section.model_dump(mode="json")
     simple = (str, int, float, bool)
     shown = {key: value for key, value in database.items() if isinstance(value, simple) and value != ""}
     return ", ".join(f"{key} {_word(value)}" for key, value in shown.items() if key not in ("backend", "license_file"))
@@ -80,22 +84,20 @@ def _word(value: Any) -> str:
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def emulation(manifest: Mapping[str, Any]) -> str:
+def emulation(network: NetworkRecord | None) -> str:
     """The constraints that were in force, in words."""
-    network = manifest.get("network") or {}
-    constraints = network.get("constraints") or []
-    if not constraints:
+    if network is None or not network.constraints:
         return "none"
-    return "; ".join(_constraint(one) for one in constraints)
+    return "; ".join(_constraint(one) for one in network.constraints)
 
 
-def _constraint(one: Mapping[str, Any]) -> str:
-    between = " and ".join(str(end) for end in one.get("between", ()))
-    parts = [f"{one['delay_ms']:g} ms one way"] if one.get("delay_ms") else []
-    parts += [f"{one['loss_percent']:g} % loss"] if one.get("loss_percent") else []
-    parts += [str(one["rate"])] if one.get("rate") else []
-    parts += ["one direction"] if one.get("symmetric") is False else []
-    parts += ["across sites"] if one.get("across_sites") else []
+def _constraint(one: Constraint) -> str:
+    between = " and ".join(one.between)
+    parts = [f"{one.delay_ms:g} ms one way"] if one.delay_ms else []
+    parts += [f"{one.loss_percent:g} % loss"] if one.loss_percent else []
+    parts += [one.rate] if one.rate else []
+    parts += [] if one.symmetric else ["one direction"]
+    parts += ["across sites"] if one.across_sites else []
     return f"{between}: {', '.join(parts) or 'nothing'}"
 
 

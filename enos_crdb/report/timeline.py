@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from enos_crdb import usage
+from enos_crdb import traffic, usage
 from enos_crdb.errors import StateError
-from enos_crdb.model import STEADY, slug
+from enos_crdb.model import STEADY
 from enos_crdb.report import drawing, figures, parts
 from enos_crdb.report.figures import Trace
 from enos_crdb.report.material import Combination, Material, Measured
 from enos_crdb.report.parts import Figure, Section, Table
 from enos_crdb.report.results import file_name, short
-from enos_crdb.store import read_json
 from enos_crdb.summary import headlines
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def _chosen(material: Material) -> list[tuple[Measured, Combination]]:
 
 
 def _figure(run: Measured, combination: Combination, material: Material) -> Figure:
-    began = datetime.fromisoformat(run.manifest["started_at"]).timestamp()
+    began = datetime.fromisoformat(run.record.started_at).timestamp()
     of = f"{combination.label}, run {run.name}" if material.several or len(material.runs) > 1 else f"run {run.name}"
     failed = sum(row.statistics.failures for row in headlines(run.summary.rows))
     return Figure(
@@ -90,8 +89,8 @@ def _cpu(run: Measured, began: float) -> dict[str, tuple[numpy.ndarray, numpy.nd
     import numpy
 
     found = {}
-    for host in run.manifest["hosts"]:
-        path = run.directory / "hosts" / host["name"] / "usage.csv"
+    for host in run.record.hosts:
+        path = run.directory / "hosts" / host.name / "usage.csv"
         if not path.exists():
             continue
         try:
@@ -104,7 +103,7 @@ def _cpu(run: Measured, began: float) -> dict[str, tuple[numpy.ndarray, numpy.nd
             instants = numpy.linspace(times[0], times[-1], count + 1)
             busy = numpy.interp(instants, times, used.machine_busy_s.to_numpy(dtype=float))
             share = numpy.diff(busy) / numpy.diff(instants) / used.machine_cores * 100
-            found[str(host["name"])] = (instants[1:] - began, share)
+            found[host.name] = (instants[1:] - began, share)
     return _different_machines(found)
 
 
@@ -187,23 +186,10 @@ def _counted(scenario: str, combination: Combination) -> Iterator[Mapping[str, A
         }
 
 
-def _grown(run: Measured, scenario: str) -> dict[str, float]:
-    index = next(entry["index"] for entry in run.manifest["scenarios"] if entry["name"] == scenario)
-    total: dict[str, float] = {}
-    for host in run.hosts_with("database"):
-        path = run.directory / "hosts" / host["name"] / "counters" / f"{slug(index, scenario)}.json"
-        moments = _moments(path) if path.exists() else {}
-        if moments.keys() >= {"before", "after"}:
-            for name, after in moments["after"].items():
-                before = moments["before"].get(name, 0)
-                if isinstance(after, (int, float)) and isinstance(before, (int, float)) and after >= before:
-                    total[name] = total.get(name, 0) + after - before
-    return total
-
-
-def _moments(path: Any) -> Mapping[str, Mapping[str, Any]]:
+def _grown(run: Measured, scenario: str) -> Mapping[str, float]:
+    """Growth of all databases together; empty when one of them was not asked, or its counters cannot be read."""
     try:
-        found = read_json(path)
+        grown = traffic.database(run.directory, run.record.names("database"), run.record.scenario(scenario).slug)
     except StateError:
         return {}
-    return found if isinstance(found, dict) and all(isinstance(one, dict) for one in found.values()) else {}
+    return {name: value for name, value in (grown or {}).items() if value >= 0}  # a gauge goes down, too

@@ -12,7 +12,7 @@ from enos_crdb.stats.estimates import (
     throughput,
 )
 from enos_crdb.stats.latency import Fit, LatencyModel, Link, Point, Prediction, latency_model
-from enos_crdb.stats.samples import COLUMNS, ITERATION, frame, read, write
+from enos_crdb.stats.samples import COLUMNS, ITERATION, append, frame, read
 from enos_crdb.stats.stability import Stability, stability
 from enos_crdb.stats.summaries import Statistics, statistics
 
@@ -29,6 +29,7 @@ __all__ = [
     "Prediction",
     "Stability",
     "Statistics",
+    "append",
     "by_run",
     "compare",
     "enough",
@@ -42,5 +43,4 @@ __all__ = [
     "stability",
     "statistics",
     "throughput",
-    "write",
 ]

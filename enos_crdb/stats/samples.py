@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable
 from dataclasses import fields
 from operator import attrgetter
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enos_crdb.errors import StateError
-from enos_crdb.model import STEADY, Sample
+from enos_crdb.model import Sample
 
 if TYPE_CHECKING:
     import pandas
@@ -30,18 +31,25 @@ def frame(samples: Iterable[Sample]) -> pandas.DataFrame:
     return pandas.DataFrame.from_records([_row(sample) for sample in samples], columns=list(COLUMNS))
 
 
-def write(samples: Iterable[Sample], path: Path) -> None:
-    """Write `samples` as CSV with a header, row by row: a table would be a second copy. Times keep the microsecond."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+def append(samples: Iterable[Sample], path: Path) -> None:
+    """Add `samples` to a CSV file, with a header when it is new, row by row: a table would be a second copy.
+
+    Times keep the microsecond. On the disk when this returns.
+    """
+    path.touch(mode=0o600)
+    with path.open("a", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        if stream.tell() == 0:
+            writer.writerow(COLUMNS)
         writer.writerows(
             [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in _row(sample)] for sample in samples
         )
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read(path: Path) -> pandas.DataFrame:
-    """The table that `write` wrote; text columns are categories, which keeps a million rows below 100 MB.
+    """The table that `append` wrote; text columns are categories, which keeps a million rows below 100 MB.
 
     Raises `StateError` for a file that is torn or foreign.
     """
@@ -57,8 +65,6 @@ def read(path: Path) -> pandas.DataFrame:
         )
     except (OSError, ValueError) as error:
         raise StateError(f"{path} cannot be read as samples: {error}.") from None
-    if "window" not in table:  # written before there was a warm-up
-        table = table.assign(window=pandas.Categorical([STEADY] * len(table)), intended_at=float("nan"))
     lacking = [column for column in COLUMNS if column not in table]
     whole = not lacking and not table[list(TEXT)].isna().any(axis=None)  # no cell of ours is missing, only empty
     if not whole or not set(table["outcome"].cat.categories) <= {"ok", "failed"}:

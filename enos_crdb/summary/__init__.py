@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enos_crdb.summary.contents import Summary, summarise
-from enos_crdb.summary.forms import table, write_csv, write_samples
+from enos_crdb.summary.forms import table, write_csv
 from enos_crdb.summary.rows import Row, headlines
 
-__all__ = ["Row", "Summary", "headlines", "summarise", "table", "write_csv", "write_samples"]
+__all__ = ["Row", "Summary", "headlines", "summarise", "table", "write_csv"]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enos_crdb.errors import StateError
-from enos_crdb.loading import network_refused, stand_in
-from enos_crdb.store import read_json
+from enos_crdb import record
+from enos_crdb.errors import RefusedError, StateError
+from enos_crdb.loading import stand_in
+from enos_crdb.record import RunRecord
 from enos_crdb.summary.doubts import doubts, throttled_soon
 from enos_crdb.summary.facts import facts, labels
-from enos_crdb.summary.rows import Row, read_rows, status
+from enos_crdb.summary.rows import Row, read_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -35,69 +36,51 @@ def summarise(directory: Path, samples: pandas.DataFrame | None = None) -> Summa
 
     Raises `StateError` when it is not one, is torn, or was made with something else than the database it is named for.
     """
-    manifest = read_json(directory / "manifest.json")
-    try:
-        _refuse_stand_in(directory, manifest)
-        _refuse_another_network(directory, manifest)
-        rows = tuple(read_rows(directory, manifest, samples))
-        return Summary(
-            run=manifest["run"],
-            facts=facts(directory, manifest),
-            labels=labels(directory, manifest),
-            rows=rows,
-            warnings=(
-                *manifest["warnings"],
-                *_network_doubts(manifest),
-                *doubts(rows, manifest),
-                *throttled_soon(directory, manifest),
-            ),
-            failure=_failure(manifest),
-        )
-    except (KeyError, TypeError) as error:
-        raise StateError(
-            f"{directory / 'manifest.json'} is not the manifest of a run: {type(error).__name__} {error}.\n"
-            "It was changed by hand, or written by another version of enos_crdb."
-        ) from None
+    run = record.read(directory)
+    _refuse(directory, run)
+    rows = tuple(read_rows(directory, run, samples))
+    return Summary(
+        run=run.run,
+        facts=facts(directory, run),
+        labels=labels(directory, run),
+        rows=rows,
+        warnings=(*run.warnings, *_network_doubts(run), *doubts(rows, run), *throttled_soon(directory, run)),
+        failure=_failure(run),
+    )
 
 
-def _refuse_stand_in(directory: Path, manifest: Mapping[str, Any]) -> None:
-    if why := stand_in(directory, manifest):
+def _refuse(directory: Path, run: RunRecord) -> None:
+    """Numbers of another program, or of a network that is not the one asked for, are not given."""
+    if why := stand_in(directory, run):
         raise StateError(
-            f"run {manifest['run']} is not reported: {why}\n"
+            f"run {run.run} is not reported: {why}\n"
             f"What was collected is in {directory}; it says nothing about CockroachDB."
         )
-
-
-def _refuse_another_network(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Numbers of a network that is not the one asked for are only given when the file says to mark them."""
-    network = manifest.get("network") or {}  # runs of 0.1.0 did not measure it
-    if network_refused(network):
-        raise StateError(
-            f"run {manifest['run']} is not reported: its network was not what the constraints say.\n"
-            + "\n".join(f"  {sentence}" for sentence in network["deviations"])
+    if run.network is not None and run.network.refused:
+        raise RefusedError(
+            f"run {run.run} is not reported: its network was not what the constraints say.\n"
+            + "\n".join(f"  {sentence}" for sentence in run.network.deviations)
             + f"\nWhat was measured is in {directory}. emulation.mismatch: label reports such runs, marked."
         )
 
 
-def _network_doubts(manifest: Mapping[str, Any]) -> Iterator[str]:
-    network = manifest.get("network") or {}
-    if network.get("verdict") == "off":
-        yield from (f"the network was not what the constraints say: {text}" for text in network["deviations"])
-    elif network.get("verdict") == "not measured":
-        yield from (f"the network could not be measured: {text}" for text in network["deviations"])
+def _network_doubts(run: RunRecord) -> Iterator[str]:
+    if run.network is None or run.network.verdict == "ok":
+        return
+    what = {"off": "was not what the constraints say", "not measured": "could not be measured"}[run.network.verdict]
+    yield from (f"the network {what}: {text}" for text in run.network.deviations)
 
 
-def _failure(manifest: Mapping[str, Any]) -> str:
-    scenarios = manifest["scenarios"]
+def _failure(run: RunRecord) -> str:
     bad = [
-        f"  {scenario['name']}, {client['client']}: {client['status']}: {client['message']}".rstrip(": ")
-        for scenario in scenarios
-        for client in scenario["clients"]
-        if client["status"] != "ok"
+        f"  {scenario.name}, {outcome.client}: {outcome.status}: {outcome.message}".rstrip(": ")
+        for scenario in run.scenarios
+        for outcome in scenario.clients
+        if not outcome.ok
     ]
-    count = sum(status(scenario) != "ok" for scenario in scenarios)
-    asked = manifest["configuration"]["bench"]["scenarios"]
-    absent = [name for name in asked if name not in {scenario["name"] for scenario in scenarios}]
+    count = sum(scenario.status != "ok" for scenario in run.scenarios)
+    asked = run.configuration.bench.scenarios
+    absent = [name for name in asked if name not in {scenario.name for scenario in run.scenarios}]
     parts = []
     if bad:
         parts.append(f"{count} of {len(asked)} scenarios could not run, or missed their SLA:\n" + "\n".join(bad))

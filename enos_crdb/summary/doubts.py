@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from enos_crdb.config.bench import Bench
+from enos_crdb.config.cockroachdb import CockroachDB
+from enos_crdb.record import RunRecord
 from enos_crdb.store import read_json
 from enos_crdb.summary.rows import Row, headlines
 
@@ -28,16 +30,16 @@ P99_NEEDS = 100
 """With fewer values, the 99th percentile is little else than the largest."""
 
 
-def doubts(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Iterator[str]:
+def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[str]:
     """What the rows themselves, the hosts and the configuration give reason to doubt."""
     whole = headlines(rows)
-    bench = manifest["configuration"]["bench"]
+    bench = run.configuration.bench
     for row in whole:
         yield from _windows(row)
         yield from _rate(row, bench)
-        yield from _rally(row, len(manifest["clients"]))
+        yield from _rally(row, len(run.clients))
     busiest = max((row.machine_cpu for row in whole if not math.isnan(row.machine_cpu)), default=0.0)
-    if manifest["provider"] == LOCAL and busiest > SATURATED:
+    if run.provider == LOCAL and busiest > SATURATED:
         yield (
             f"all hosts shared one machine, which was {busiest:.0%} busy: durations contain waiting for a processor. "
             "Compare them only with runs on this machine; a lower concurrency waits less."
@@ -46,13 +48,13 @@ def doubts(rows: Sequence[Row], manifest: Mapping[str, Any]) -> Iterator[str]:
     if few:
         least = min(row.statistics.n - row.statistics.failures for row in few)
         yield f"p99 rests on as few as {least} iterations: below {P99_NEEDS}, read it as the slowest one."
-    threads = manifest["configuration"]["openstack"]["keystone"]["threads"]
+    threads = run.configuration.openstack.keystone.threads
     if threads > 1:
         yield (
             f"Keystone ran {threads} threads per worker: Keystone 28 to 30 mixes up the tokens of requests that one "
             "worker serves at once. Use `openstack.keystone.workers` instead."
         )
-    yield from _shared(manifest)
+    yield from _shared(run)
 
 
 def _windows(row: Row) -> Iterator[str]:
@@ -63,20 +65,20 @@ def _windows(row: Row) -> Iterator[str]:
         )
 
 
-def _rate(row: Row, bench: Mapping[str, Any]) -> Iterator[str]:
+def _rate(row: Row, bench: Bench) -> Iterator[str]:
     """An open loop that fell behind, and whom it waited for."""
-    asked, started = row.load.get("asked_per_s"), row.load.get("started_per_s")
+    asked, started = row.load.asked_per_s, row.load.started_per_s
     if not asked or not started or started >= KEPT_RATE * asked:
         return
     said = f"{row.statistics.scenario}: {started:.3g} of {asked:.3g} iterations a second were started"
-    if row.load["most_in_flight"] >= bench["concurrency"]:
+    if row.load.most_in_flight >= bench.concurrency:
         yield (
-            f"{said}: as many as `concurrency` allows ({bench['concurrency']}) were waiting for Keystone. It does not "
+            f"{said}: as many as `concurrency` allows ({bench.concurrency}) were waiting for Keystone. It does not "
             "keep up, and latencies grow with the length of the load: ask for a lower rate."
         )
     else:
         yield (
-            f"{said}, with {row.load['most_in_flight']} in flight of the {bench['concurrency']} that `concurrency` "
+            f"{said}, with {row.load.most_in_flight} in flight of the {bench.concurrency} that `concurrency` "
             "allows: Rally did not keep up. Ask for a lower rate, or use more hosts with `load: heavy`."
         )
 
@@ -96,23 +98,22 @@ def _rally(row: Row, clients: int) -> Iterator[str]:
         )
 
 
-def _shared(manifest: Mapping[str, Any]) -> Iterator[str]:
-    places = {client["rally"] for client in manifest["clients"]}
-    shared = [host["name"] for host in manifest["hosts"] if host["name"] in places and {*host["roles"]} - {"rally"}]
+def _shared(run: RunRecord) -> Iterator[str]:
+    places = {client.rally for client in run.clients}
+    shared = [host.name for host in run.hosts if host.name in places and {*host.roles} - {"rally"}]
     if shared:
         yield f"Rally shared {', '.join(shared)} with what it measured; give it a host of its own."
 
 
-def throttled_soon(directory: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+def throttled_soon(directory: Path, run: RunRecord) -> Iterator[str]:
     """Without a licence key, a CockroachDB cluster of several nodes is throttled seven days after it was made."""
-    database = manifest["configuration"]["database"]
-    if database["backend"] != "cockroachdb" or database.get("license_file"):
+    database = run.configuration.database
+    if not isinstance(database, CockroachDB) or database.license_file:
         return
     found = sorted(directory.glob("hosts/*/files/var/lib/enos_crdb/export/cluster.json"))
-    nodes = sum("database" in host["roles"] for host in manifest["hosts"])
-    if found and nodes > 1:
+    if found and len(run.names("database")) > 1:
         made = datetime.fromisoformat(read_json(found[0])["initialised_at"])
-        age_days = (datetime.fromisoformat(manifest["started_at"]) - made).total_seconds() / 86400
+        age_days = (datetime.fromisoformat(run.started_at) - made).total_seconds() / 86400
         if age_days > YOUNG_DAYS:
             yield (
                 f"the CockroachDB cluster was {age_days:.1f} days old and has no licence key: after 7 days it takes no "

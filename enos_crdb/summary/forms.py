@@ -1,11 +1,10 @@
-"""The forms a summary takes: a table for a terminal, ``summary.csv``; and the samples as they are kept."""
+"""The forms a summary takes: a table for a terminal, and ``summary.csv``."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -13,19 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from enos_crdb import stats, traffic
-from enos_crdb.model import RESPONSE, Sample
+from enos_crdb import traffic
+from enos_crdb.model import RESPONSE
 from enos_crdb.store import write_text
 from enos_crdb.summary.contents import Summary
 from enos_crdb.summary.rows import Row, headlines
-
-
-def write_samples(samples: Iterable[Sample], directory: Path) -> Path:
-    """Write the run's ``samples.csv``."""
-    path = directory / "samples.csv"
-    stats.write(samples, path)
-    path.chmod(0o600)
-    return path
 
 
 def table(summary: Summary) -> RenderableType:
@@ -38,7 +29,7 @@ def table(summary: Summary) -> RenderableType:
     counted = any(row.traffic for row in rows)
     legend = {
         **(_OPEN if any(row.statistics.metric == RESPONSE for row in rows) else _CLOSED),
-        **(_ASKED if (asked := any(row.load.get("asked_per_s") for row in rows)) else {}),
+        **(_ASKED if (asked := any(row.load.asked_per_s for row in rows)) else {}),
         **_LEGEND,
         **(_SQL if counted else {}),
     }
@@ -76,7 +67,7 @@ def _cells(row: Row, *, asked: bool) -> tuple[str, ...]:
         str(found.n),
         str(found.failures),
         *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
-        *((_rate(row.load.get("asked_per_s")),) if asked else ()),
+        *((_rate(row.load.asked_per_s),) if asked else ()),
         "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
         "?" if math.isnan(row.client_cpu) else f"{row.client_cpu:.0%}",
     )
@@ -108,7 +99,7 @@ def write_csv(summary: Summary, directory: Path) -> Path:
             found.n,
             found.failures,
             *(_plain(value) for value in (found.mean, found.p50, found.p95, found.p99, found.throughput)),
-            *(row.load.get(name) for name in _PACE),
+            *(getattr(row.load, name) for name in _PACE),
             _plain(100 * row.client_cpu),
             _plain(100 * row.machine_cpu),
             *_sent(row.traffic),

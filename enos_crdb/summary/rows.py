@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from enos_crdb import stats, traffic, usage
-from enos_crdb.model import RESPONSE, slug
+from enos_crdb.model import RESPONSE
+from enos_crdb.record import Pace, RunRecord
 from enos_crdb.stats import ITERATION, Statistics
 
 if TYPE_CHECKING:
@@ -29,33 +30,28 @@ class Row:
     """Between the Keystones and their databases, for the whole scenario; None when nobody counted."""
     iterations: int
     """Of the whole scenario, warm-up and what came after the steady window included: what `traffic` is for."""
-    load: Mapping[str, Any]
-    """The scenario's pace (see `rally.Pace`), empty in runs of 0.1.0."""
+    load: Pace
 
 
-def read_rows(directory: Path, manifest: Mapping[str, Any], samples: pandas.DataFrame | None = None) -> Iterator[Row]:
+def read_rows(directory: Path, run: RunRecord, samples: pandas.DataFrame | None = None) -> Iterator[Row]:
     """Every metric of every scenario of a run, whole iterations before their actions."""
     path = directory / "samples.csv"
     if samples is None and not path.exists():
         return
-    hosts = _usage(directory, manifest)
-    scenarios = {scenario["name"]: scenario for scenario in manifest["scenarios"]}
-    keystones = [host["name"] for host in manifest["hosts"] if "keystone" in host["roles"]]
-    sent = {
-        name: traffic.read(directory, keystones, slug(scenario["index"], name)) for name, scenario in scenarios.items()
-    }
+    hosts = _usage(directory, run)
+    sent = {one.name: traffic.read(directory, run.names("keystone"), one.slug) for one in run.scenarios}
     table = stats.read(path) if samples is None else samples
     started = table.loc[table["metric"] == ITERATION, "scenario"].value_counts()
-    for found in stats.statistics(table, list(scenarios)):
-        scenario = scenarios[found.scenario]
+    for found in stats.statistics(table, list(sent)):
+        scenario = run.scenario(found.scenario)
         yield Row(
             statistics=found,
-            status=status(scenario),
-            client_cpu=_worst(_rally_shares(hosts, manifest, found.window)),
+            status=scenario.status,
+            client_cpu=_worst(_rally_shares(hosts, run, found.window)),
             machine_cpu=_worst(host.machine_share(*found.window) for host in hosts.values()),
             traffic=sent[found.scenario],
             iterations=int(started.get(found.scenario, 0)),
-            load=scenario.get("load", {}),
+            load=scenario.load,
         )
 
 
@@ -68,19 +64,12 @@ def headlines(rows: Iterable[Row]) -> list[Row]:
     return list(best.values())
 
 
-def status(scenario: Mapping[str, Any]) -> str:
-    bad = sorted({client["status"] for client in scenario["clients"]} - {"ok"})
-    return "+".join(bad) or "ok"
-
-
-def _rally_shares(
-    hosts: Mapping[str, usage.Usage], manifest: Mapping[str, Any], window: tuple[float, float]
-) -> Iterator[float]:
-    places = [client["rally"] for client in manifest["clients"]]
+def _rally_shares(hosts: Mapping[str, usage.Usage], run: RunRecord, window: tuple[float, float]) -> Iterator[float]:
+    places = [client.rally for client in run.clients]
     for name in sorted({*places} & {*hosts}):
         host = hosts[name]
         # Rally starts a process per core it sees, but no more than there are iterations in flight.
-        processes = places.count(name) * min(host.machine_cores, manifest["configuration"]["bench"]["concurrency"])
+        processes = places.count(name) * min(host.machine_cores, run.configuration.bench.concurrency)
         yield host.process_share(usage.RALLY, *window) * host.cores / min(host.cores, processes)
 
 
@@ -88,12 +77,11 @@ def _worst(shares: Iterable[float]) -> float:
     return max((share for share in shares if not math.isnan(share)), default=math.nan)
 
 
-def _usage(directory: Path, manifest: Mapping[str, Any]) -> dict[str, usage.Usage]:
+def _usage(directory: Path, run: RunRecord) -> dict[str, usage.Usage]:
     """Host name -> what it used, for hosts whose samples came back."""
-    limits = [group.get("cpus") for group in manifest["configuration"]["machines"] for _ in range(group["count"])]
     found = {}
-    for host, limit in zip(manifest["hosts"], [*limits, *[None] * len(manifest["hosts"])], strict=False):
-        path = directory / "hosts" / host["name"] / "usage.csv"
+    for host in run.hosts:
+        path = directory / "hosts" / host.name / "usage.csv"
         if path.exists():
-            found[host["name"]] = usage.read(path, limit_cores=limit)
+            found[host.name] = usage.read(path, limit_cores=run.cpus.get(host.name))
     return found

@@ -26,6 +26,7 @@ from enos_crdb.phases import deploy, emulate
 from enos_crdb.phases.context import Context, open_context
 from enos_crdb.phases.destroy import destroy
 from enos_crdb.providers.nspawn.prerequisites import missing, netem_refusal
+from enos_crdb.record import Matrix, NetworkRecord
 from enos_crdb.store import Store
 from tests.integration.engine import Engine, mark_of, traces
 
@@ -76,18 +77,19 @@ def constraint(*between: str, **options: Any) -> Constraint:
     return Constraint(between=list(between), **options)
 
 
-def set_to(context: Context, *constraints: Constraint, **options: Any) -> dict[str, Any]:
+def set_to(context: Context, *constraints: Constraint, **options: Any) -> NetworkRecord:
     """Put constraints in force; what the gate found."""
     found = emulate.set_network(context, Emulation(constraints=list(constraints), **options))
     assert found is not None
     return found
 
 
-def by_network(matrix: dict[str, Any]) -> dict[str, dict[Pair, float]]:
+def by_network(matrix: Matrix) -> dict[str, dict[Pair, float]]:
     """Medians by network and pair, of what was measured at once."""
     found: dict[str, dict[Pair, float]] = {"control": {}, "database": {}}
-    for row in matrix["rtt"]:
-        found[row["network"]][row["src"], row["dst"]] = row["median_ms"]
+    for trip in matrix.rtt:
+        assert trip.median_ms is not None, trip.why
+        found[trip.network][trip.src, trip.dst] = trip.median_ms
     return found
 
 
@@ -248,26 +250,26 @@ def test_rate(context: Context) -> None:
 def test_a_dead_delayer_is_noticed_and_replaced(context: Context) -> None:
     queued(context)
     ok = set_to(context, constraint("database", "database", delay_ms=10))
-    assert (ok["verdict"], ok["deviations"]) == ("ok", [])
+    assert (ok.verdict, ok.deviations) == ("ok", ())
     (pid,) = delayers(context, "database-2")
     os.kill(pid, signal.SIGKILL)
 
     found = emulate.before(context)
-    assert found["verdict"] == "off"
-    assert "database-2: the process that delays its packets is not there any more" in found["deviations"]
-    assert any("database-1 to database-2 on database: the round trip takes 10." in text for text in found["deviations"])
+    assert found.verdict == "off"
+    assert "database-2: the process that delays its packets is not there any more" in found.deviations
+    assert any("database-1 to database-2 on database: the round trip takes 10." in text for text in found.deviations)
     with pytest.raises(NetworkError, match="numbers are not to be trusted"):
         emulate.refuse(found)
-    assert emulate.after(context, ok)["verdict"] == "off"
+    assert emulate.after(context, ok).verdict == "off"
 
-    assert emulate.restore(context)["verdict"] == "ok"
+    assert emulate.restore(context).verdict == "ok"
 
 
 @pytest.mark.deep
 def test_it_survives_the_engine_and_is_found_by_the_next(context: Context) -> None:
     set_to(context, constraint("database", "database", delay_ms=10))
     reopened = open_context(Store(context.deployment.directory.parent).current(), context.configuration)
-    assert emulate.before(reopened)["verdict"] == "ok"
+    assert emulate.before(reopened).verdict == "ok"
     before = rules_of(context)
     wanted = Emulation(constraints=[constraint("database", "database", delay_ms=10)])
     again = context.configuration.model_copy(update={"emulation": wanted})
@@ -284,8 +286,8 @@ def test_a_host_that_is_off_is_not_measured(context: Context) -> None:
     nspawn.cut_host("database-3")
     try:
         found = emulate.before(context)
-        assert found["verdict"] == "not measured"
-        assert any("database-1 to database-3 on database" in text for text in found["deviations"])
+        assert found.verdict == "not measured"
+        assert any("database-1 to database-3 on database" in text for text in found.deviations)
         with pytest.raises(NetworkError, match="could not be measured; is a host down"):
             set_to(context, constraint("database", "database", delay_ms=10))
         assert rules_of(context) == []

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from enos_crdb import campaign, events, inventory, store
+from enos_crdb import campaign, events, inventory, record, store
 from enos_crdb.ansible import TaskFailure
 from enos_crdb.campaign import Adaptive, Campaign, Experiment, Factor, Repetitions, execute
 from enos_crdb.campaign.sweeper import Sweeper
@@ -143,13 +143,14 @@ def test_a_campaign_runs_its_plan_in_order(world: World) -> None:
     assert world.released == 2
     assert len({entry["deployment"] for entry in done.entries}) == 2
     for entry in done.entries:
-        manifest = read_json(world.root / "results" / entry["deployment"] / "runs" / entry["run"] / "manifest.json")
-        labels = manifest["campaign"]
-        assert labels["campaign"] == done.directory.name
-        assert labels["combination"] == entry["combination"]
-        assert labels["factors"] == entry["factors"]
-        assert (labels["block"], labels["attempt"], manifest["seed"]) == (entry["block"], 1, 1)
-        assert manifest["configuration"]["openstack"]["keystone"]["cache"] == entry["factors"]["cache"]
+        run = record.read(world.root / "results" / entry["deployment"] / "runs" / entry["run"])
+        labels = run.campaign
+        assert labels
+        assert labels.campaign == done.directory.name
+        assert labels.combination == entry["combination"]
+        assert labels.factors == entry["factors"]
+        assert (labels.block, labels.attempt, labels.seed) == (entry["block"], 1, 1)
+        assert run.configuration.openstack.keystone.cache == entry["factors"]["cache"]
 
 
 def test_a_journal_is_a_table(world: World) -> None:
@@ -251,7 +252,7 @@ def test_a_network_that_is_off_is_tried_again_so_often(
         if len(calls) <= bad:
             raise NetworkError("rally-1 to database-1: 0.2 ms measured, 100.2 ms expected")
 
-    monkeypatch.setattr("enos_crdb.experiment.emulate.refuse", refuse)
+    monkeypatch.setattr("enos_crdb.run.emulate.refuse", refuse)
     done = world.execute(tiny(retries={"network": retries}, repetitions=Repetitions(deployments=1, runs=1)))
     first = [entry for entry in done.entries if entry["item"] == 1]
     assert len(first) == min(bad, retries) + 1
@@ -563,7 +564,7 @@ def test_a_network_that_is_off_because_a_host_is_gone_is_the_host_s_fault(
             raise NetworkError("rally-1 to database-1: no answer")
         world.failures.clear()
 
-    monkeypatch.setattr("enos_crdb.experiment.emulate.refuse", refuse)
+    monkeypatch.setattr("enos_crdb.run.emulate.refuse", refuse)
     done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
     assert statuses(done) == [(1, "failed", "hosts"), (1, "ok", ""), (2, "ok", "")]
     assert world.released == 2

@@ -17,6 +17,7 @@ from enos_crdb.errors import NetworkError
 from enos_crdb.model import Event, Host
 from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
+from enos_crdb.record import Tolerance
 from enos_crdb.store import Store
 from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingRunner, resources
 
@@ -198,7 +199,7 @@ def test_delays_that_are_not_there_are_refused(path: Path) -> None:
     with pytest.raises(NetworkError, match=r"the round trip takes 0\.20 ms, expected 20\.20 ms"):
         emulate.apply_file(context)
     found = emulate.before(context)
-    assert (found["verdict"], found["before"]["attempts"]) == ("off", emulate.ATTEMPTS)
+    assert (found.verdict, found.before.attempts) == ("off", emulate.ATTEMPTS)
     with pytest.raises(NetworkError, match="not to be trusted"):
         emulate.refuse(found)
 
@@ -211,7 +212,7 @@ def test_delays_that_are_not_there_are_labelled_when_the_file_says_so(path: Path
         emulate.apply_file(context)
     assert any(event.kind == "warning" and "expected 20.20 ms" in event.text for event in said)
     found = emulate.before(context)
-    assert found["verdict"] == "off"
+    assert found.verdict == "off"
     emulate.refuse(found)
 
 
@@ -219,29 +220,28 @@ def test_a_run_is_told_the_network_before_and_after(path: Path) -> None:
     context = a_context(path, CONSTRAINTS)
     emulate.apply_file(context)
     found = emulate.before(context)
-    assert (found["verdict"], found["deviations"], found["after"]) == ("ok", [], None)
-    assert found["tolerance"] == {"percent": 5.0, "ms": 1.0}
-    assert {row["rtt_ms"] for row in found["expected"]} == {0.2, 20.2}
-    assert len(found["before"]["rtt"]) == 4 * 3 * 2
+    assert (found.verdict, found.deviations, found.after) == ("ok", (), None)
+    assert found.tolerance == Tolerance(percent=5.0, ms=1.0)
+    assert {trip.rtt_ms for trip in found.expected} == {0.2, 20.2}
+    assert len(found.before.rtt) == 4 * 3 * 2
     provider(context).links = ()
     worse = emulate.after(context, found)
-    assert worse["verdict"] == "off"
-    assert worse["deviations"][0].startswith("after the load: database-1 to database-2 on database: the round trip")
-    assert json.loads(json.dumps(worse)) == worse
+    assert worse.verdict == "off"
+    assert worse.deviations[0].startswith("after the load: database-1 to database-2 on database: the round trip")
 
 
 def test_a_run_without_emulation_has_round_trips_too(path: Path) -> None:
     found = emulate.before(a_context(path))
-    assert (found["emulator"], found["constraints"], found["expected"], found["verdict"]) == ("none", [], [], "ok")
-    assert found["before"]["rtt"][0]["median_ms"] == 0.2
+    assert (found.emulator, found.constraints, found.expected, found.verdict) == ("none", (), (), "ok")
+    assert found.before.rtt[0].median_ms == 0.2
 
 
 def test_a_dead_host_is_not_measured_and_not_refused(path: Path) -> None:
     context = a_context(path)
     network(context).dead = ("database-3",)
     found = emulate.before(context)
-    assert found["verdict"] == "not measured"
-    assert any("could not be reached, timed out" in sentence for sentence in found["deviations"])
+    assert found.verdict == "not measured"
+    assert any("could not be reached, timed out" in sentence for sentence in found.deviations)
     emulate.refuse(found)
 
 
@@ -295,7 +295,7 @@ def test_where_both_networks_are_one_the_database_s_is_measured(path: Path) -> N
     on_one_network(context)
     emulate.apply_file(context)
     assert {row["network"] for row in saved(context)["baseline"]} == {"database"}
-    assert emulate.before(context)["verdict"] == "ok"
+    assert emulate.before(context).verdict == "ok"
 
 
 def test_where_both_networks_are_one_control_cannot_be_told_apart(path: Path) -> None:
@@ -312,7 +312,7 @@ def test_another_network_replaces_the_one_in_force(path: Path) -> None:
     emulate.set_network(context, Emulation(constraints=[Constraint(between=["rally", "keystone"], delay_ms=3)]))
     assert {link.delay_ms for link in provider(context).links} == {3}
     assert emulate.emulation_in_force(context).constraints[0].between == ["rally", "keystone"]
-    assert emulate.restore(context)["constraints"][0]["delay_ms"] == 3
+    assert emulate.restore(context).constraints[0].delay_ms == 3
     emulate.clear(context)
     assert emulate.emulation_in_force(context).constraints[0].delay_ms == 10, "the file's"
 

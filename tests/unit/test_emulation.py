@@ -13,10 +13,11 @@ from enos_crdb import config
 from enos_crdb.config.emulation import Constraint, Link, Place, links, rate_kbit
 from enos_crdb.errors import ConfigurationError, NetworkError
 from enos_crdb.model import Host
-from enos_crdb.network import RoundTrip, Tolerance, expect, judge, netem, round_trips
-from enos_crdb.network.plan import expected_loss, medians, read
+from enos_crdb.network import expect, judge, netem, round_trips
+from enos_crdb.network.plan import expected_loss, medians
 from enos_crdb.providers.nspawn import delay, emulation
 from enos_crdb.providers.nspawn.plan import Deployment, HostPlan, addresses
+from enos_crdb.record import Expected, RoundTrip, Tolerance
 from tests.unit.role_files import python
 
 PLACES = (
@@ -135,11 +136,11 @@ class TestExpectation:
 
     def test_both_directions_count_for_both_round_trips(self) -> None:
         one_way = [Link(src="a", dst="b", network="database", delay_ms=10), Link(src="b", dst="a", network="database")]
-        assert expect(medians(self.MATRIX), one_way) == [
-            {"src": "a", "dst": "b", "network": "database", "rtt_ms": 10.2},
-            {"src": "b", "dst": "a", "network": "database", "rtt_ms": 10.3},
-            {"src": "a", "dst": "c", "network": "database", "rtt_ms": 0.1},
-        ]
+        assert expect(medians(self.MATRIX), one_way) == (
+            Expected(src="a", dst="b", network="database", rtt_ms=10.2),
+            Expected(src="b", dst="a", network="database", rtt_ms=10.3),
+            Expected(src="a", dst="c", network="database", rtt_ms=0.1),
+        )
 
     def test_an_answer_is_lost_on_either_way(self) -> None:
         links_ = [
@@ -148,12 +149,9 @@ class TestExpectation:
         ]
         assert expected_loss(links_) == pytest.approx({("a", "b", "database"): 0.28, ("b", "a", "database"): 0.28})
 
-    def test_a_matrix_survives_the_manifest(self) -> None:
-        assert read([one.to_json() for one in self.MATRIX]) == self.MATRIX
-
 
 class TestGate:
-    EXPECTED = ({"src": "a", "dst": "b", "network": "database", "rtt_ms": 100.0},)
+    EXPECTED = (Expected(src="a", dst="b", network="database", rtt_ms=100.0),)
 
     @pytest.mark.parametrize(
         ("measured_ms", "expected_ms", "verdict"),
@@ -168,7 +166,7 @@ class TestGate:
         ids=["just-in", "above", "below", "short", "short-above", "not-delayed-at-all"],
     )
     def test_five_percent_or_one_millisecond(self, measured_ms: float, expected_ms: float, verdict: str) -> None:
-        expected = [{**self.EXPECTED[0], "rtt_ms": expected_ms}]
+        expected = [replace(self.EXPECTED[0], rtt_ms=expected_ms)]
         found = judge([trip("a", "b", measured_ms)], expected, Tolerance())
         assert found.verdict == verdict
         assert len(found.deviations) == (verdict == "off")
@@ -366,7 +364,7 @@ class TestNetem:
 class TestMeasuring:
     def test_every_ordered_pair_on_every_network(self) -> None:
         found = round_trips.targets(
-            HOSTS[:2], [{"src": "database-1", "dst": "database-2", "network": "database", "rtt_ms": 300.0}]
+            HOSTS[:2], [Expected(src="database-1", dst="database-2", network="database", rtt_ms=300.0)]
         )
         assert found["database-1"] == [
             {

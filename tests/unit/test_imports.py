@@ -22,11 +22,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         # values, and the door to processes:
         "config backends installers certificates stats sweep usage traffic command keystone inventory software locks "
         "masking survey ssh",
-        "ansible ansible_callbacks providers network rally store provenance wheelhouse keystone_wheel",  # effects
+        # effects:
+        "ansible ansible_callbacks providers network rally record store provenance wheelhouse keystone_wheel",
         "summary loading",  # read what is stored
         "report bundle",
         "phases",
-        "experiment",
+        "run",
         "campaign",
         "reference testing",
         "cli",
@@ -36,10 +37,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom to the top. A module may import those of its own layer (without a cycle) and of those below."""
 
 ONLY_BELOW: dict[str, str] = {
-    "summary": "errors model stats store config shipped usage traffic loading",
-    "loading": "errors model stats store traffic backends",
-    "report": "__init__ errors model stats store config shipped usage traffic summary loading sweep",
-    "bundle": "__init__ errors store loading masking",
+    "summary": "errors model stats record config shipped usage traffic loading store",
+    "loading": "errors model stats store record config traffic backends",
+    "report": "__init__ errors model stats record config shipped usage traffic summary loading sweep store",
+    "bundle": "__init__ errors store record loading masking",
     "reference": "errors config sweep",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""

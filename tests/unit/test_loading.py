@@ -139,7 +139,7 @@ def change_key(key: str, value: Any) -> Callable[[Path], None]:
     [
         (tear_manifest, "not valid JSON"),
         (lambda run: (run / "manifest.json").unlink(), "cannot be read"),
-        (lambda run: (run / "manifest.json").write_text("[]"), "lacks run, deployment"),
+        (lambda run: (run / "manifest.json").write_text("[]"), "is not that of a run"),
         (change_key("hosts", None), "not that of a run"),
         (change_key("configuration", {}), "not that of a run"),
         (change_key("finished_at", None), "did not finish"),
@@ -169,7 +169,7 @@ def test_foreign_files_and_directories_do_no_harm(results: Path) -> None:
     (run_of(results).parent / "copy.tar").write_text("x")
     (run_of(results).parent / "mine").mkdir()
     assert len(loading.runs(results)) == 2 * RUNS
-    assert "mine/manifest.json cannot be read" in reasons(results)
+    assert "mine: manifest.json cannot be read" in reasons(results)
 
 
 def test_the_current_deployment_is_not_counted_twice(results: Path) -> None:
@@ -214,23 +214,6 @@ def test_a_campaign_that_is_none_is_an_error(results: Path) -> None:
         loading.campaign(campaign_of(results))
 
 
-def test_runs_of_the_first_version_still_load(results: Path) -> None:
-    """They knew no network, no campaign, and no window."""
-    run = run_of(results)
-
-    def forget(manifest: dict[str, Any]) -> None:
-        for key in ("network", "campaign", "seed"):
-            del manifest[key]
-
-    change(run / "manifest.json", forget)
-    samples = (run / "samples.csv").read_text().splitlines()
-    (run / "samples.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in samples) + "\n")
-    table = loading.load(run)
-    assert set(table["window"]) == {"steady"}
-    assert set(table["combination"]) == {run.parent.parent.name}
-    assert set(table["repetition"]) == {1}
-
-
 def test_runs_outside_a_campaign_are_numbered_in_their_deployment(results: Path) -> None:
     deployment = run_of(results).parent.parent
     for path in deployment.glob("runs/*/manifest.json"):
@@ -242,7 +225,8 @@ def test_runs_outside_a_campaign_are_numbered_in_their_deployment(results: Path)
 
 def test_a_run_on_a_stand_in_is_left_out(results: Path) -> None:
     run = run_of(results)
-    change(run / "manifest.json", lambda manifest: manifest["configuration"]["database"].update(backend="cockroachdb"))
+    database = {"backend": "cockroachdb", "replicas": 1}
+    change(run / "manifest.json", lambda manifest: manifest["configuration"].update(database=database))
     versions = run / "hosts" / "database-1" / "versions.json"
     versions.write_text(json.dumps({"things": {"database": "Build Tag: v25\nDistribution: stand-in\n"}}))
     assert run not in [one.directory for one in loading.runs(results)]
@@ -324,5 +308,5 @@ def test_a_synthetic_campaign_says_what_it_is_and_is_the_same_every_time(tmp_pat
     assert len(files) > 10
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes() for file in files)
     (run,) = loading.runs(tmp_path / "one")
-    assert run.manifest["synthetic"] is True
-    assert "nothing was measured" in run.manifest["warnings"][0]
+    assert run.record.synthetic is True
+    assert "nothing was measured" in run.record.warnings[0]

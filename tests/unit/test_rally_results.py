@@ -14,6 +14,7 @@ import pytest
 from enos_crdb import rally
 from enos_crdb.errors import BenchError
 from enos_crdb.model import RESPONSE
+from enos_crdb.record import Client, Outcome
 
 DATA = Path(__file__).parent.parent / "data" / "rally"
 
@@ -147,8 +148,8 @@ def test_a_hundred_thousand_iterations_take_seconds(tmp_path: Path) -> None:
 
 
 CLIENTS = (
-    rally.Client(name="rally-1-to-a", rally="rally-1", keystone="a", auth_url="", region="a"),
-    rally.Client(name="rally-2-to-b", rally="rally-2", keystone="b", auth_url="", region="b"),
+    Client(name="rally-1-to-a", rally="rally-1", keystone="a", auth_url="", region="a"),
+    Client(name="rally-2-to-b", rally="rally-2", keystone="b", auth_url="", region="b"),
 )
 STATUS = {"status": "ok", "message": "", "started_at": 1700000000.0, "finished_at": 1700000010.5}
 
@@ -162,7 +163,7 @@ def send(incoming: Path, host: str, files: dict[str, str]) -> None:
             archive.addfile(member, io.BytesIO(text.encode()))
 
 
-def receive(tmp_path: Path, **options: Any) -> tuple[rally.Outcome, ...]:
+def receive(tmp_path: Path, **options: Any) -> tuple[Outcome, ...]:
     return rally.receive(tmp_path, tmp_path / "incoming", 3, "keystone/get-entities", CLIENTS, **options)
 
 
@@ -177,7 +178,7 @@ def test_what_comes_back_is_kept_byte_by_byte(tmp_path: Path) -> None:
         },
     )
     first, second = receive(tmp_path)
-    assert first == rally.Outcome(
+    assert first == Outcome(
         client="rally-1-to-a",
         status="ok",
         file="rally/03-get-entities-rally-1-to-a.json",

@@ -231,6 +231,18 @@ def test_refused_and_failed_attempts_are_told_and_not_counted(written: Path, mat
     assert [row["status"] for row in order.rows].count("failed") == 1
 
 
+def test_a_run_that_failed_because_something_was_refused_was_not_measured(tmp_path: Path) -> None:
+    """It is not the words of its message that tell."""
+    campaign = write_campaign(tmp_path, combinations=[Combination()], runs=2, iterations=12, scenarios=SCENARIOS[:1])
+    journal = campaign / "journal.jsonl"
+    first, second = map(json.loads, journal.read_text().splitlines())
+    second |= {"status": "failed", "cause": "load", "message": "Connection refused"}
+    journal.write_text("".join(json.dumps(line) + "\n" for line in (first, second)))
+    (left,) = report.collect([campaign]).left
+    assert "Connection refused" in left.reason
+    assert not left.refused
+
+
 def test_synthetic_numbers_are_called_so(written: Path) -> None:
     assert "The numbers on this page were drawn at random" in read(written).text
 

@@ -91,7 +91,7 @@ def test_clients_that_load_together_are_one_load() -> None:
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     rows = [sample(0.1234567, 1795342878.929747), sample(1.0, 1795342879.0, failed=True), sample(2.0, 3.0, metric="NA")]
-    stats.write(rows, tmp_path / "samples.csv")
+    stats.append(rows, tmp_path / "samples.csv")
     table = stats.read(tmp_path / "samples.csv")
     assert list(table.columns) == list(stats.COLUMNS)
     assert list(table["value"]) == pytest.approx([0.123457, 1.0, 2.0])
@@ -101,5 +101,5 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_a_file_without_samples(tmp_path: Path) -> None:
-    stats.write([], tmp_path / "samples.csv")
+    stats.append([], tmp_path / "samples.csv")
     assert stats.statistics(stats.read(tmp_path / "samples.csv")) == ()

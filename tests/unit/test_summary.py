@@ -12,60 +12,83 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from enos_crdb import testing
-from enos_crdb.config.bench import Bench
+from enos_crdb import config, record, stats, testing
+from enos_crdb.config import Configuration
 from enos_crdb.errors import StateError
-from enos_crdb.model import Sample
-from enos_crdb.summary import summarise, table, write_csv, write_samples
+from enos_crdb.model import Host, Sample
+from enos_crdb.record import Client, Machine, Outcome, Pace, Provenance, RunRecord, ScenarioRecord
+from enos_crdb.summary import summarise, table, write_csv
 
 USERS, ENTITIES = "keystone/create-user", "keystone/get-entities"
+DRIVERS = "openstack.keystone.keystone_crdb=drivers"
 
 
-def manifest(**changes: Any) -> dict[str, Any]:
-    """What `experiment` writes, for one PostgreSQL host with Keystone, and one rally host of 2 cores."""
-    keystone = {
-        "workers": 3,
-        "threads": 1,
-        "cache": "none",
-        "password_hash_rounds": 4,
-        "token_provider": "fernet",
-    }
-    bench = Bench(scenarios=[USERS, ENTITIES], times=20, concurrency=2)
-    return {
-        "run": "20261122T100000Z-ab12",
-        "started_at": "2026-11-22T10:00:00.000+00:00",
-        "finished_at": "2026-11-22T10:05:00.000+00:00",
-        "provider": "nspawn",
-        "provenance": {"enos_crdb": "0.1.0", "commit": "0123456789abcdef", "dirty": True},
-        "configuration": {
-            "machines": [
-                {"roles": ["database", "keystone"], "count": 1, "cpus": None},
-                {"roles": ["rally"], "count": 1, "cpus": 1.0},
-            ],
-            "database": {"backend": "postgresql"},
-            "openstack": {"release": "2026.1", "keystone": keystone},
-            "bench": bench.model_dump(mode="json"),
-        },
-        "hosts": [
-            {"name": "database-1", "roles": ["database", "keystone"], "site": "nantes", "addresses": {}},
-            {"name": "rally-1", "roles": ["rally"], "site": "rennes", "addresses": {}},
-        ],
-        "clients": [{"name": "rally-1-to-database-1", "rally": "rally-1", "keystone": "database-1"}],
-        "versions": {"rally-1": {"virtualenvs": {"rally": {"rally-openstack": "4.1.0"}}}},
-        "scenarios": [scenario(USERS), scenario(ENTITIES)],
-        "warnings": [],
-        **changes,
-    }
+DOCUMENT: dict[str, Any] = {
+    "name": "summary",
+    "provider": "nspawn",
+    "machines": [
+        {"roles": ["database", "keystone"], "count": 1, "site": "nantes"},
+        {"roles": ["rally"], "count": 1, "site": "rennes", "cpus": 1.0},
+    ],
+    "database": {"backend": "postgresql"},
+    "openstack": {
+        "release": "2026.1",
+        "keystone": {"workers": 3, "cache": "none", "password_hash_rounds": 4, "keystone_crdb": "off"},
+    },
+    "bench": {"scenarios": [USERS, ENTITIES], "times": 20, "concurrency": 2},
+}
+"""One PostgreSQL host with Keystone, and one rally host of one processor."""
 
 
-def scenario(name: str, status: str = "ok", message: str = "") -> dict[str, Any]:
-    client = {"client": "rally-1-to-database-1", "status": status, "message": message}
-    return {"name": name, "index": 1, "clients": [client]}
+def configured(*overrides: str) -> Configuration:
+    return config.check(config.override(DOCUMENT, overrides), source="test")
+
+
+def host(name: str, *roles: str, site: str = "nantes") -> Host:
+    return Host(name=name, roles=roles, address="10.0.1.11", addresses={}, site=site)
+
+
+def client(rally: str, keystone: str) -> Client:
+    return Client(
+        name=f"{rally}-to-{keystone}", rally=rally, keystone=keystone, auth_url="http://k:5000/v3", region=keystone
+    )
+
+
+HOSTS = (host("database-1", "database", "keystone"), host("rally-1", "rally", site="rennes"))
+MACHINE = Machine(kernel="6.1", architecture="x86_64", python="3.11.2", cpus=2, load_average=(0.0, 0.0, 0.0))
+PROVENANCE = Provenance(
+    enos_crdb="0.1.0", commit="0123456789abcdef", dirty=True, command=(), machine=MACHINE, libraries={}
+)
+
+
+def scenario(name: str, status: str = "ok", message: str = "", load: Pace | None = None) -> ScenarioRecord:
+    return ScenarioRecord(
+        name=name,
+        index=1,
+        started_at="2026-11-22T10:01:00.000+00:00",
+        finished_at="2026-11-22T10:02:00.000+00:00",
+        clients=(Outcome(client="rally-1-to-database-1", status=status, message=message),),
+        load=load or Pace(),
+    )
 
 
 def a_run(tmp_path: Path, samples: list[Sample], **changes: Any) -> Path:
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest(**changes)))
-    write_samples(samples, tmp_path)
+    """The directory of a run, its record changed."""
+    made: dict[str, Any] = {
+        "run": "20261122T100000Z-ab12",
+        "deployment": "summary-20261122T095000Z",
+        "started_at": "2026-11-22T10:00:00.000+00:00",
+        "finished_at": "2026-11-22T10:05:00.000+00:00",
+        "provider": "nspawn",
+        "provenance": PROVENANCE,
+        "configuration": configured(),
+        "hosts": HOSTS,
+        "clients": (client("rally-1", "database-1"),),
+        "versions": {"rally-1": {"virtualenvs": {"rally": {"rally-openstack": "4.1.0"}}}},
+        "scenarios": (scenario(USERS), scenario(ENTITIES)),
+    }
+    record.write(RunRecord(**{**made, **changes}), tmp_path)
+    stats.append(samples, tmp_path / "samples.csv")
     versions = {"things": {"database": "15.20 (Debian 15.20-0+deb12u1)"}, "system": "Debian GNU/Linux 12 (bookworm)"}
     keep(
         tmp_path,
@@ -113,9 +136,10 @@ def test_the_table_fits_a_terminal_and_says_what_was_measured(tmp_path: Path) ->
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_numbers_are_never_cut(tmp_path: Path, width: int) -> None:
     name = "keystone/authenticate-user-and-validate-token"
-    bench = {**manifest()["configuration"]["bench"], "scenarios": [name]}
-    configuration = {**manifest()["configuration"], "bench": bench}
-    run = a_run(tmp_path, testing.samples(name, [12.3456] * 9), scenarios=[scenario(name)], configuration=configuration)
+    configuration = configured(f"bench.scenarios=[{name}]")
+    run = a_run(
+        tmp_path, testing.samples(name, [12.3456] * 9), scenarios=(scenario(name),), configuration=configuration
+    )
     assert "12346" in shown(run, width)
     assert "…" not in shown(run, width)
 
@@ -143,7 +167,7 @@ def counters(**grown: int) -> str:
 
 
 def test_round_trips_and_replays_are_beside_the_durations(tmp_path: Path) -> None:
-    run = a_run(tmp_path, good(USERS), scenarios=[scenario(USERS)])
+    run = a_run(tmp_path, good(USERS), scenarios=(scenario(USERS),))
     sent = counters(round_trips=12_100, statements=4_900, replays=7, reconnects=1, gave_up=2)
     (run / "hosts" / "database-1" / "keystone_counters").mkdir()
     keep(run, "database-1", "keystone_counters/01-create-user.json", sent)
@@ -156,7 +180,7 @@ def test_round_trips_and_replays_are_beside_the_durations(tmp_path: Path) -> Non
 
 
 def test_a_run_without_counters_has_no_columns_for_them(tmp_path: Path) -> None:
-    run = a_run(tmp_path, good(USERS), scenarios=[scenario(USERS)])
+    run = a_run(tmp_path, good(USERS), scenarios=(scenario(USERS),))
     assert "replays" not in shown(run)
     (row,) = csv.DictReader(write_csv(summarise(run), run).open())
     assert row["sql_round_trips"] == ""
@@ -164,7 +188,7 @@ def test_a_run_without_counters_has_no_columns_for_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("distribution", ["STAND-IN (PostgreSQL behind a proxy; not CockroachDB)", "", "ccl"])
 def test_what_only_answers_like_cockroachdb_is_not_reported_as_such(tmp_path: Path, distribution: str) -> None:
-    configuration = {**manifest()["configuration"], "database": {"backend": "cockroachdb"}}
+    configuration = configured("database={backend: cockroachdb, replicas: 1}", DRIVERS)
     run = a_run(tmp_path, good(USERS), configuration=configuration)
     told(run, distribution)
     with pytest.raises(StateError, match="was no CockroachDB"):
@@ -186,10 +210,10 @@ def test_what_only_answers_like_cockroachdb_is_not_reported_as_such(tmp_path: Pa
 def test_a_cluster_that_is_throttled_soon_is_said(
     tmp_path: Path, made: str, license_file: str | None, nodes: int, warned: bool
 ) -> None:
-    database = {"backend": "cockroachdb", "license_file": license_file}
-    configuration = {**manifest()["configuration"], "database": database}
-    hosts = [{"name": f"database-{n}", "roles": ["database"], "site": "a", "addresses": {}} for n in range(nodes)]
-    run = a_run(tmp_path, good(USERS), configuration=configuration, hosts=[*hosts, *manifest()["hosts"][1:]])
+    licence = "null" if license_file is None else license_file
+    configuration = configured(f"database={{backend: cockroachdb, replicas: 1, license_file: {licence}}}", DRIVERS)
+    hosts = tuple(host(f"database-{n}", "database", "keystone") for n in range(nodes))
+    run = a_run(tmp_path, good(USERS), configuration=configuration, hosts=(*hosts, HOSTS[1]))
     export = run / "hosts" / "database-0" / "files/var/lib/enos_crdb/export"
     export.mkdir(parents=True)
     (export / "cluster.json").write_text(json.dumps({"initialised_at": made}))
@@ -199,9 +223,7 @@ def test_a_cluster_that_is_throttled_soon_is_said(
 
 
 def test_threads_that_share_tokens_are_said(tmp_path: Path) -> None:
-    configuration = json.loads(json.dumps(manifest()["configuration"]))
-    configuration["openstack"]["keystone"]["threads"] = 4
-    run = a_run(tmp_path, good(USERS), configuration=configuration)
+    run = a_run(tmp_path, good(USERS), configuration=configured("openstack.keystone.threads=4"))
     assert any("4 threads per worker" in warning for warning in summarise(run).warnings)
 
 
@@ -217,7 +239,7 @@ def test_nothing_failed(tmp_path: Path) -> None:
 
 
 def test_a_scenario_that_failed_is_named_with_its_message(tmp_path: Path) -> None:
-    scenarios = [scenario(USERS), scenario(ENTITIES, "invalid", "Keystone did not answer")]
+    scenarios = (scenario(USERS), scenario(ENTITIES, "invalid", "Keystone did not answer"))
     found = summarise(a_run(tmp_path, good(USERS), scenarios=scenarios))
     assert found.failure.startswith("1 of 2 scenarios could not run, or missed their SLA:")
     assert f"{ENTITIES}, rally-1-to-database-1: invalid: Keystone did not answer" in found.failure
@@ -225,12 +247,12 @@ def test_a_scenario_that_failed_is_named_with_its_message(tmp_path: Path) -> Non
 
 
 def test_a_run_that_was_interrupted(tmp_path: Path) -> None:
-    found = summarise(a_run(tmp_path, good(USERS), scenarios=[scenario(USERS)], finished_at=None))
+    found = summarise(a_run(tmp_path, good(USERS), scenarios=(scenario(USERS),), finished_at=None))
     assert found.failure == f"the run was interrupted before {ENTITIES}."
 
 
 def test_warnings_of_the_run_come_first(tmp_path: Path) -> None:
-    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), warnings=["rally-2 was not reached"]))
+    found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), warnings=("rally-2 was not reached",)))
     assert found.warnings == ("rally-2 was not reached",)
 
 
@@ -240,15 +262,15 @@ def test_few_iterations_make_a_doubtful_p99(tmp_path: Path) -> None:
 
 
 def test_rally_beside_what_it_measures_is_said(tmp_path: Path) -> None:
-    hosts = [{"name": "all-1", "roles": ["database", "keystone", "rally"], "site": "x", "addresses": {}}]
-    clients = [{"name": "all-1-to-all-1", "rally": "all-1", "keystone": "all-1"}]
+    hosts = (host("all-1", "database", "keystone", "rally"),)
+    clients = (client("all-1", "all-1"),)
     found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), hosts=hosts, clients=clients))
     assert any("Rally shared all-1" in warning for warning in found.warnings)
 
 
 def test_rally_placed_beside_what_it_measures_is_said(tmp_path: Path) -> None:
     """`bench.placement: database`, as in the 2018 study, although there is a host for Rally."""
-    clients = [{"name": "database-1-to-database-1", "rally": "database-1", "keystone": "database-1"}]
+    clients = (client("database-1", "database-1"),)
     found = summarise(a_run(tmp_path, good(USERS) + good(ENTITIES), clients=clients))
     assert found.warnings == ("Rally shared database-1 with what it measured; give it a host of its own.",)
 
@@ -270,9 +292,7 @@ def test_a_rally_that_is_the_bottleneck_is_said(tmp_path: Path) -> None:
 
 
 def test_a_rally_of_one_process_is_the_bottleneck_on_a_host_of_many_cores(tmp_path: Path) -> None:
-    bench = {**manifest()["configuration"]["bench"], "concurrency": 1}
-    machines = [{**group, "cpus": None} for group in manifest()["configuration"]["machines"]]
-    configuration = {**manifest()["configuration"], "bench": bench, "machines": machines}
+    configuration = configured("bench.concurrency=1", "machines.1.cpus=null")
     run = a_run(tmp_path, good(USERS) + good(ENTITIES), configuration=configuration)
     rows = [f"{at},machine_cpu_s,user,{at}" for at in range(1_699_999_999, 1_700_000_101)]
     rows += [
@@ -292,17 +312,16 @@ def test_a_rally_whose_cpu_is_not_known_is_judged_by_its_rate(tmp_path: Path) ->
 # Windows and open loops
 
 
-def loaded(name: str, **load: Any) -> dict[str, Any]:
-    """A scenario of a manifest, with the pace of its load."""
-    pace = {"warm_up": 0, "steady": 100, "after": 0, "asked_per_s": None, "started_per_s": 1.0, "most_in_flight": 2}
-    return {**scenario(name), "load": {**pace, **load}}
+def loaded(name: str, **load: Any) -> ScenarioRecord:
+    """A scenario with the pace of its load."""
+    pace = {"steady": 100, "started_per_s": 1.0, "most_in_flight": 2}
+    return scenario(name, load=Pace(**{**pace, **load}))
 
 
-def under(bench: dict[str, Any]) -> dict[str, Any]:
+def under(bench: dict[str, Any]) -> Configuration:
     """The usual configuration with other values in its `bench`."""
-    configuration = manifest()["configuration"]
-    section = Bench.model_validate({**configuration["bench"], "scenarios": [USERS], **bench})
-    return {**configuration, "bench": section.model_dump(mode="json")}
+    section = {**DOCUMENT["bench"], "scenarios": [USERS], **bench}
+    return config.check({**DOCUMENT, "bench": section}, source="test")
 
 
 def in_window(rows: list[Sample], window: str) -> list[Sample]:
@@ -315,7 +334,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         tmp_path,
         [*rows, *in_window(testing.samples(USERS, [7.0] * 5), "after")],
         configuration=under({"warm_up_s": 20.0, "steady_s": 100.0}),
-        scenarios=[loaded(USERS, warm_up=20, after=5)],
+        scenarios=(loaded(USERS, warm_up=20, after=5),),
     )
     said = " ".join(shown(run).split())
     assert "20 iterations of the first 20 s (warm-up), 5 iterations after the steady 100 s; kept in samples.csv" in said
@@ -326,7 +345,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
 def test_round_trips_are_those_of_all_iterations(tmp_path: Path) -> None:
     """The counters know nothing of windows."""
     rows = in_window(testing.samples(USERS, [9.0] * 100), "warm-up") + good(USERS)
-    run = a_run(tmp_path, rows, scenarios=[loaded(USERS, warm_up=100)], configuration=under({"warm_up_s": 20.0}))
+    run = a_run(tmp_path, rows, scenarios=(loaded(USERS, warm_up=100),), configuration=under({"warm_up_s": 20.0}))
     (run / "hosts" / "database-1" / "keystone_counters").mkdir()
     keep(run, "database-1", "keystone_counters/01-create-user.json", counters(round_trips=2000))
     lines = {line.split()[0]: line for line in shown(run).splitlines() if line.strip()}
@@ -337,7 +356,9 @@ def test_round_trips_are_those_of_all_iterations(tmp_path: Path) -> None:
 def test_a_steady_window_that_missed_the_load_is_said(tmp_path: Path, steady: int, said: str) -> None:
     rows = testing.samples(USERS, [1.0] * 30)
     rows = in_window(rows[steady:], "warm-up") + rows[:steady]
-    run = a_run(tmp_path, rows, scenarios=[loaded(USERS, warm_up=30 - steady)], configuration=under({"warm_up_s": 9.0}))
+    run = a_run(
+        tmp_path, rows, scenarios=(loaded(USERS, warm_up=30 - steady),), configuration=under({"warm_up_s": 9.0})
+    )
     assert f"{USERS}: the steady window holds {said} iterations. Make the load longer" in summarise(run).warnings[0]
 
 
@@ -348,7 +369,7 @@ def an_open_loop(tmp_path: Path, *, most_in_flight: int, started_per_s: float) -
     rows = good(USERS)
     waited = [replace(row, metric="response", value=row.value + 1.0) for row in rows]
     load = loaded(USERS, asked_per_s=10.0, started_per_s=started_per_s, most_in_flight=most_in_flight)
-    return a_run(tmp_path, rows + waited, scenarios=[load], configuration=under(OPEN))
+    return a_run(tmp_path, rows + waited, scenarios=(load,), configuration=under(OPEN))
 
 
 def test_an_open_loop_is_shown_by_its_responses(tmp_path: Path) -> None:
@@ -398,7 +419,7 @@ def test_usage_that_nobody_measured_is_not_zero(tmp_path: Path) -> None:
 
 
 def test_a_run_without_samples_has_a_summary(tmp_path: Path) -> None:
-    run = a_run(tmp_path, [], scenarios=[scenario(USERS, "lost", "nothing came back")])
+    run = a_run(tmp_path, [], scenarios=(scenario(USERS, "lost", "nothing came back"),))
     assert [row.statistics.n for row in summarise(run).rows] == [0]
     assert "create-user" in shown(run)
 
@@ -406,7 +427,7 @@ def test_a_run_without_samples_has_a_summary(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("{}", "not the manifest of a run: KeyError", id="other-json"),
+        pytest.param("{}", "is not that of a run", id="other-json"),
         pytest.param("{", "not valid JSON", id="torn"),
     ],
 )

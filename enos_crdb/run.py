@@ -3,74 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, inventory, provenance, rally, traffic
+from enos_crdb import events, inventory, provenance, rally, record, stats, traffic
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
+from enos_crdb.config import check
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
-from enos_crdb.model import LOAD, Sample, slug
+from enos_crdb.model import LOAD, Host, Sample, slug
 from enos_crdb.phases import emulate
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
-from enos_crdb.rally import Outcome
+from enos_crdb.record import Labels, Outcome, RunRecord, ScenarioRecord
 from enos_crdb.store import now, write_json
-from enos_crdb.summary import write_samples
 
 PREFLIGHT_S = 20
 """How long a Keystone may take to issue a token after its database was reset."""
 
 
 class Run:
-    """A run in progress. Its manifest is saved whenever it changes: what is done is never lost."""
+    """A run in progress. Its record is saved whenever it changes: what is done is never lost."""
 
-    def __init__(self, context: Context, section: Bench, labels: Mapping[str, Any] | None) -> None:
+    def __init__(self, context: Context, section: Bench, labels: Labels | None) -> None:
         self.context = context
         self.section = section
         self.directory = context.deployment.new_run()
         installer = context.configuration.openstack.installer
         self.clients = rally.clients(context.resources, section.load, section.placement, installer=installer)
-        self.samples: list[Sample] = []
         state = context.deployment.state
-        self.manifest: dict[str, Any] = {
-            "schema_version": 1,
-            "run": self.directory.name,
-            "deployment": context.deployment.directory.name,
-            "started_at": now(),
-            "finished_at": None,
-            "provider": context.configuration.provider,
-            "campaign": None if labels is None else dict(labels),
-            "seed": None if labels is None else labels.get("seed"),
-            "provenance": provenance.describe(context.runner),
-            "configuration": {**state.configuration, "bench": section.model_dump(mode="json")},
-            "hosts": [
-                {
-                    "name": h.name,
-                    "roles": [role for role in h.roles if role != LOAD],  # `clients` tells where Rally ran
-                    "site": h.site,
-                    "address": h.address,  # on Grid'5000 the node's name: what machine it was
-                    "addresses": dict(h.addresses),
-                    "system": asdict(h.system) if h.system else None,
-                }
-                for h in context.resources.hosts
-            ],
-            "layers": dict(state.layers),
-            "clients": [asdict(client) for client in self.clients],
-            "versions": {},
-            "scenarios": [],
-            "warnings": [],
-        }
+        configuration = {**state.configuration, "bench": section.model_dump(mode="json")}
+        self.record = RunRecord(
+            run=self.directory.name,
+            deployment=context.deployment.directory.name,
+            started_at=now(),
+            provider=context.configuration.provider,
+            campaign=labels,
+            provenance=provenance.describe(context.runner),
+            configuration=check(configuration, source=str(context.deployment.directory / "deployment.json")),
+            hosts=tuple(_remembered(host) for host in context.resources.hosts),
+            layers=dict(state.layers),
+            clients=self.clients,
+        )
         self.save()
 
-    def save(self) -> None:
-        write_json(self.directory / "manifest.json", self.manifest)
+    def save(self, **changes: Any) -> None:
+        """Keep what has changed of the record."""
+        self.record = replace(self.record, **changes)
+        record.write(self.record, self.directory)
 
     def warn(self, text: str) -> None:
         """Tell the user and keep it beside the numbers."""
         events.warn(text)
-        self.manifest["warnings"].append(text)
+        self.record = replace(self.record, warnings=(*self.record.warnings, text))
 
     def play(self, playbook: str, *, tolerate: bool = True, **extra: Any) -> PlaybookResult:
         """Run a playbook with the deployment's variables and this run's."""
@@ -91,10 +77,23 @@ class Run:
         )
 
 
-def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = None) -> Path:
+def _remembered(host: Host) -> Host:
+    """A host without the way to it. Its address stays: on Grid'5000 it says which machine it was."""
+    roles = tuple(role for role in host.roles if role != LOAD)  # the clients say where Rally ran
+    return Host(
+        name=host.name,
+        roles=roles,
+        site=host.site,
+        address=host.address,
+        addresses=dict(host.addresses),
+        system=host.system,
+    )
+
+
+def measure(context: Context, section: Bench, *, labels: Labels | None = None) -> Path:
     """Reset, load and measure for each scenario, then collect; returns the run's directory.
 
-    ``labels`` say which place the run has in a campaign; they stand in its manifest.
+    ``labels`` say which place the run has in a campaign.
     A scenario that cannot run is recorded and the others go on. Raises `DeploymentError` when the hosts
     cannot even be prepared, `StateError` when the deployment is not complete, and `NetworkError` when the network
     is not what the file asks for and that is to be refused: nothing is measured then, or what was is not reported.
@@ -105,9 +104,9 @@ def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = 
     this = Run(context, section, labels)
     events.note(f"run {this.directory.name}")
     with events.phase("network", "Measuring the network"):
-        this.manifest["network"] = emulate.before(context)
-        this.save()
-    emulate.refuse(this.manifest["network"])
+        before = emulate.before(context)
+        this.save(network=before)
+    emulate.refuse(before)
     try:
         with events.phase("bench-begin", "Preparing Rally"):
             this.play("bench-begin.yml", tolerate=False, sampler_run=this.directory.name)
@@ -117,38 +116,43 @@ def run(context: Context, section: Bench, *, labels: Mapping[str, Any] | None = 
     finally:
         _end(this)
     with events.phase("network", "Measuring the network again"):
-        this.manifest["network"] = emulate.after(context, this.manifest["network"])
-        this.save()
+        after = emulate.after(context, before)
+        this.save(network=after)
     with events.phase("collect", "Collecting from the hosts"):
         collect(context, this.directory)
-    emulate.refuse(this.manifest["network"])
+    emulate.refuse(after)
     return this.directory
 
 
 def _end(this: Run) -> None:
-    """Leave nothing running on the hosts, and everything measured on the disk; also after Ctrl-C."""
+    """Leave nothing running on the hosts; also after Ctrl-C."""
     try:
         this.play("bench-end.yml", sampler_run=this.directory.name)
     finally:
-        this.manifest["finished_at"] = now()
-        this.save()
-        write_samples(this.samples, this.directory)
+        this.save(finished_at=now())
 
 
 def _scenario(this: Run, index: int, name: str) -> None:
-    started_at, before = now(), len(this.samples)
+    started_at = now()
+    samples: list[Sample] = []
     if problem := _reset(this, index):
         outcomes = tuple(
             Outcome(client=client.name, status="invalid", message=f"the database could not be reset: {problem}")
             for client in this.clients
         )
     else:
-        outcomes = _load(this, index, name)
-    this.samples[before:] = rally.in_windows(this.samples[before:], this.section)
-    load = asdict(rally.pace(this.samples[before:], this.section))
-    entry = {"name": name, "index": index, "started_at": started_at, "finished_at": now(), "load": load}
-    this.manifest["scenarios"].append({**entry, "clients": [asdict(outcome) for outcome in outcomes]})
-    this.save()
+        outcomes = _load(this, index, name, samples)
+    samples = rally.in_windows(samples, this.section)
+    stats.append(samples, this.directory / "samples.csv")
+    found = ScenarioRecord(
+        name=name,
+        index=index,
+        started_at=started_at,
+        finished_at=now(),
+        clients=outcomes,
+        load=rally.pace(samples, this.section),
+    )
+    this.save(scenarios=(*this.record.scenarios, found))
     for outcome in outcomes:
         if not outcome.ok:
             events.warn(f"{name}, {outcome.client}: {outcome.status}: {outcome.message}")
@@ -173,7 +177,7 @@ def _reset(this: Run, index: int) -> str | None:
     return None
 
 
-def _load(this: Run, index: int, name: str) -> tuple[Outcome, ...]:
+def _load(this: Run, index: int, name: str, samples: list[Sample]) -> tuple[Outcome, ...]:
     incoming = this.directory / "incoming"
     incoming.mkdir(exist_ok=True)
     result = this.play(
@@ -186,7 +190,7 @@ def _load(this: Run, index: int, name: str) -> tuple[Outcome, ...]:
     incoming.rmdir()
     for failure in result.failures:
         _explain(this, name, failure)
-    return tuple(_read(this, name, outcome) for outcome in outcomes)
+    return tuple(_read(this, name, outcome, samples) for outcome in outcomes)
 
 
 def _explain(this: Run, scenario: str, failure: TaskFailure) -> None:
@@ -194,12 +198,12 @@ def _explain(this: Run, scenario: str, failure: TaskFailure) -> None:
     this.warn(f"{scenario}: {failure.host} {what}: {failure.message}")
 
 
-def _read(this: Run, name: str, outcome: Outcome) -> Outcome:
-    """Keep the samples of one client's report; a report that cannot be read makes the outcome a failure."""
+def _read(this: Run, name: str, outcome: Outcome, samples: list[Sample]) -> Outcome:
+    """Add one client's report to `samples`; a report that cannot be read makes the outcome a failure."""
     if outcome.file is None:
         return outcome
     try:
-        this.samples += rally.samples(
+        samples += rally.samples(
             this.directory / outcome.file, run=this.directory.name, scenario=name, client=outcome.client
         )
     except BenchError as error:
