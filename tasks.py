@@ -125,13 +125,13 @@ def cockroach(context: Context, binary: str, report: str = "cockroach-verdict.js
 @task
 def deploy(context: Context) -> None:
     """Time first and second deployments of 1, 2 and 4 local hosts."""
-    _run(context, f"{PYTHON} benchmarks/deploy.py")
+    _run(context, f"{PYTHON} -m benchmarks.deploy")
 
 
 @task(name="report")
 def bench_report(context: Context) -> None:
     """Time the report of up to a million samples, and say what it needs."""
-    _run(context, f"{PYTHON} benchmarks/report.py")
+    _run(context, f"{PYTHON} -m benchmarks.report")
 
 
 def _run(context: Context, command: str, environment: Mapping[str, str] | None = None) -> None:

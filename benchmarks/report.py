@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from enos_crdb import testing
+from benchmarks import synthetic
 
 MOST_S, MOST_MB, MOST_PAGE_MB = 30.0, 1000.0, 5.0
 """What a page may cost with a million samples on two cores."""
@@ -66,11 +66,11 @@ def main() -> int:
 
 def measure(root: Path, samples: int) -> Row:
     """Write a campaign of about so many samples, and report it."""
-    combinations = testing.grid()
+    combinations = synthetic.grid()
     # Each iteration is two samples: itself and its one atomic action.
     iterations = samples // (2 * len(combinations) * RUNS * len(SCENARIOS))
     root.mkdir()
-    campaign = testing.write_campaign(
+    campaign = synthetic.write_campaign(
         root, combinations=combinations, runs=RUNS, iterations=iterations, scenarios=SCENARIOS
     )
     load = os.getloadavg()[0]

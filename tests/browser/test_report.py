@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.synthetic import grid, write_campaign
 from enos_crdb import report
-from enos_crdb.testing import grid, write_campaign
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.synthetic import grid, write_campaign
 from enos_crdb.report import collect
 from enos_crdb.report.contents import compose
 from enos_crdb.summary import summarise, write_csv
-from enos_crdb.testing import grid, write_campaign
 
 PLACE = Path(__file__).resolve().parent
 TABLES = PLACE / "tables"

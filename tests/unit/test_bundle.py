@@ -15,7 +15,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from enos_crdb import bundle, loading, testing
+from benchmarks import synthetic
+from enos_crdb import bundle, loading
 from enos_crdb.cli.commands import cli
 from enos_crdb.errors import StateError
 from enos_crdb.sweep import load as load_experiment
@@ -27,8 +28,8 @@ SECRET = "not-a-real-password-postgresql-0-1"
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every test gets a copy of."""
     root = tmp_path_factory.mktemp("results")
-    combinations = testing.grid(("postgresql",), (0.0, 10.0))
-    testing.write_campaign(root, combinations=combinations, runs=2, iterations=10, refused=1)
+    combinations = synthetic.grid(("postgresql",), (0.0, 10.0))
+    synthetic.write_campaign(root, combinations=combinations, runs=2, iterations=10, refused=1)
     return root
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.synthetic import Synthetic, write_campaign
 from enos_crdb.__main__ import main
 from enos_crdb.cli.session import Session
 from enos_crdb.config.scenarios import SCENARIOS
@@ -19,7 +20,7 @@ from enos_crdb.errors import BenchError, ConfigurationError, Interrupted, Prereq
 from enos_crdb.model import Lease
 from enos_crdb.providers.nspawn import prerequisites
 from enos_crdb.store import Store
-from enos_crdb.testing import Combination, FakeProvider, write_campaign
+from enos_crdb.testing import FakeProvider
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = str(ROOT / "configs" / "local.yaml")
@@ -254,7 +255,7 @@ __main__.main([])
 def test_run_ends_with_a_page_whatever_was_measured(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], problem: str
 ) -> None:
-    combination = Combination(backend="postgresql", factors={"backend": "postgresql"})
+    combination = Synthetic(backend="postgresql", factors={"backend": "postgresql"})
     write_campaign(store, combinations=[combination], runs=1, iterations=10, scenarios=["keystone/create-user"])
     (deployment,) = (path.parent for path in store.glob("*/deployment.json"))
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
+from benchmarks.synthetic import Synthetic, write_campaign
 from enos_crdb import report
 from enos_crdb.__main__ import main
 from enos_crdb.errors import ConfigurationError, StateError
 from enos_crdb.report.comparison import Comparison, compare
 from enos_crdb.report.effects import verdict
 from enos_crdb.stats import Effect, Interval
-from enos_crdb.testing import Combination, write_campaign
 
 Call = Callable[..., object]
 SCENARIOS = ("keystone/authenticate", "keystone/create-user")
-FAST, SLOW = Combination(factors={"backend": "postgresql"}), Combination(backend="mariadb", service_ms=300.0)
+FAST, SLOW = Synthetic(factors={"backend": "postgresql"}), Synthetic(backend="mariadb", service_ms=300.0)
 
 
 @pytest.fixture(scope="module")

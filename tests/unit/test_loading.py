@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import enos_crdb
-from enos_crdb import loading, stats, testing
+from benchmarks import synthetic
+from enos_crdb import loading, stats
 from enos_crdb.errors import StateError
 
 RUNS, ITERATIONS = 2, 20
@@ -23,8 +24,8 @@ RUNS, ITERATIONS = 2, 20
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign of two combinations, one run refused and one attempt failed."""
     root = tmp_path_factory.mktemp("made")
-    combinations = testing.grid(("postgresql", "galera"), (10.0,))
-    testing.write_campaign(root, combinations=combinations, runs=RUNS, iterations=ITERATIONS, refused=1, failed=1)
+    combinations = synthetic.grid(("postgresql", "galera"), (10.0,))
+    synthetic.write_campaign(root, combinations=combinations, runs=RUNS, iterations=ITERATIONS, refused=1, failed=1)
     return root
 
 
@@ -254,8 +255,8 @@ def test_points_of_the_latency_model_come_from_counters_and_round_trips(made: Pa
 
 
 def test_the_model_finds_what_the_durations_were_made_of(tmp_path: Path) -> None:
-    combinations = testing.grid(("postgresql", "galera"), (0.0, 10.0, 50.0))
-    testing.write_campaign(tmp_path, combinations=combinations, runs=2, iterations=60, between_runs=0.0)
+    combinations = synthetic.grid(("postgresql", "galera"), (0.0, 10.0, 50.0))
+    synthetic.write_campaign(tmp_path, combinations=combinations, runs=2, iterations=60, between_runs=0.0)
     points, _ = loading.points(loading.runs(tmp_path), loading.load(tmp_path))
     model = stats.latency_model(points)
     assert {fit.series for fit in model.fits} == {"postgresql", "galera"}
@@ -266,9 +267,9 @@ def test_the_model_finds_what_the_durations_were_made_of(tmp_path: Path) -> None
 
 
 def test_combinations_that_differ_in_more_than_delay_are_fitted_apart(tmp_path: Path) -> None:
-    near, far = testing.grid(("postgresql",), (0.0, 10.0))
+    near, far = synthetic.grid(("postgresql",), (0.0, 10.0))
     wider = replace(far, factors={"backend": "galera", "delay_ms": "10"}, nodes=3, backend="galera")
-    testing.write_campaign(tmp_path, combinations=(near, far, wider), runs=1, iterations=20)
+    synthetic.write_campaign(tmp_path, combinations=(near, far, wider), runs=1, iterations=20)
     points, _ = loading.points(loading.runs(tmp_path), loading.load(tmp_path))
     model = stats.latency_model(points)
     assert {(fit.series, len(fit.predictions)) for fit in model.fits} == {("postgresql", 2)}
@@ -303,7 +304,9 @@ def test_the_python_of_the_documentation_runs(made: Path, monkeypatch: pytest.Mo
 
 def test_a_synthetic_campaign_says_what_it_is_and_is_the_same_every_time(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        testing.write_campaign(tmp_path / name, combinations=testing.grid(("galera",), (0.0,)), runs=1, iterations=5)
+        synthetic.write_campaign(
+            tmp_path / name, combinations=synthetic.grid(("galera",), (0.0,)), runs=1, iterations=5
+        )
     files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
     assert len(files) > 10
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes() for file in files)

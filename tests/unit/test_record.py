@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from enos_crdb import record, testing
+from benchmarks import synthetic
+from enos_crdb import record
 from enos_crdb.errors import StateError
 from enos_crdb.model import System
 from tests.golden import PLACE
@@ -58,7 +59,9 @@ def test_what_is_written_is_read(run: Path) -> None:
 
 
 def test_the_record_of_a_campaign_s_run_keeps_its_place_in_it(tmp_path: Path) -> None:
-    campaign = testing.write_campaign(tmp_path, combinations=testing.grid(("galera",), (10.0,)), runs=1, iterations=5)
+    campaign = synthetic.write_campaign(
+        tmp_path, combinations=synthetic.grid(("galera",), (10.0,)), runs=1, iterations=5
+    )
     (run,) = tmp_path.glob("*/runs/*")
     labels = record.read(run).campaign
     assert labels

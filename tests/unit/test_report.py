@@ -14,6 +14,7 @@ import numpy
 import pandas
 import pytest
 
+from benchmarks.synthetic import Synthetic, grid, write_campaign
 from enos_crdb import report
 from enos_crdb.errors import StateError
 from enos_crdb.report import drawing, opening, page, parts
@@ -21,7 +22,6 @@ from enos_crdb.report.contents import compose
 from enos_crdb.report.figures import Distribution, distributions
 from enos_crdb.report.material import Material
 from enos_crdb.report.published import study
-from enos_crdb.testing import Combination, grid, write_campaign
 
 SCENARIOS = ("keystone/authenticate", "keystone/create-user")
 STUDIED = "keystone/create-and-list-users"
@@ -104,7 +104,7 @@ def material(written: Path) -> Material:
 
 def one_run(root: Path, **given: Any) -> Path:
     """The directory of the only run of a store."""
-    arguments: dict[str, Any] = {"combinations": [Combination()], "runs": 1, "iterations": 30, "scenarios": SCENARIOS}
+    arguments: dict[str, Any] = {"combinations": [Synthetic()], "runs": 1, "iterations": 30, "scenarios": SCENARIOS}
     write_campaign(root, **{**arguments, **given})
     (run,) = root.glob("*/runs/*")
     return run
@@ -233,7 +233,7 @@ def test_refused_and_failed_attempts_are_told_and_not_counted(written: Path, mat
 
 def test_a_run_that_failed_because_something_was_refused_was_not_measured(tmp_path: Path) -> None:
     """It is not the words of its message that tell."""
-    campaign = write_campaign(tmp_path, combinations=[Combination()], runs=2, iterations=12, scenarios=SCENARIOS[:1])
+    campaign = write_campaign(tmp_path, combinations=[Synthetic()], runs=2, iterations=12, scenarios=SCENARIOS[:1])
     journal = campaign / "journal.jsonl"
     first, second = map(json.loads, journal.read_text().splitlines())
     second |= {"status": "failed", "cause": "load", "message": "Connection refused"}
@@ -249,7 +249,7 @@ def test_synthetic_numbers_are_called_so(written: Path) -> None:
 
 def test_everything_from_the_store_is_escaped(tmp_path: Path) -> None:
     evil = "<script>alert('1')</script>&\"x"
-    campaign = write_campaign(tmp_path, combinations=[Combination()], runs=1, iterations=12, scenarios=SCENARIOS)
+    campaign = write_campaign(tmp_path, combinations=[Synthetic()], runs=1, iterations=12, scenarios=SCENARIOS)
     document = json.loads((campaign / "campaign.json").read_text())
     document["experiment"] |= {
         "title": evil, "description": evil, "authors": [{"name": evil, "affiliation": evil, "orcid": evil}],
@@ -282,8 +282,7 @@ def test_a_javascript_address_is_no_link(tmp_path: Path) -> None:
 
 def test_latency_stands_against_the_number_of_hosts_where_that_differs(tmp_path: Path) -> None:
     combinations = [
-        Combination(backend="galera", nodes=nodes, factors={"backend": "galera", "nodes": str(nodes)})
-        for nodes in (3, 5)
+        Synthetic(backend="galera", nodes=nodes, factors={"backend": "galera", "nodes": str(nodes)}) for nodes in (3, 5)
     ]
     campaign = write_campaign(tmp_path, combinations=combinations, runs=1, iterations=12, scenarios=SCENARIOS[:1])
     section = anchors(report.collect([campaign]), campaign)["sites"]
@@ -296,7 +295,7 @@ def test_latency_stands_against_the_number_of_hosts_where_that_differs(tmp_path:
 
 def test_runs_that_disagree_are_called_unstable(tmp_path: Path) -> None:
     campaign = write_campaign(
-        tmp_path, combinations=[Combination()], runs=3, iterations=60, scenarios=SCENARIOS, between_runs=0.5
+        tmp_path, combinations=[Synthetic()], runs=3, iterations=60, scenarios=SCENARIOS, between_runs=0.5
     )
     (line,) = [one for one in warnings(report.collect([campaign]), campaign) if one.startswith("unstable")]
     assert line.startswith("unstable: 2 of 2 scenarios, most of all ")
@@ -339,7 +338,7 @@ def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", ["manifest.json", "samples.csv"])
 def test_a_torn_run_is_left_out_and_said(torn: str, tmp_path: Path) -> None:
-    campaign = write_campaign(tmp_path, combinations=[Combination()], runs=2, iterations=20, scenarios=SCENARIOS)
+    campaign = write_campaign(tmp_path, combinations=[Synthetic()], runs=2, iterations=20, scenarios=SCENARIOS)
     victim = sorted(tmp_path.glob("*/runs/*"))[0]
     text = (victim / torn).read_text()
     (victim / torn).write_text(text[: len(text) // 2].rpartition(",")[0])
@@ -383,9 +382,9 @@ def test_a_cdf_ends_where_the_failures_begin() -> None:
 
 
 def test_the_study_stands_beside_comparable_runs_only(tmp_path: Path) -> None:
-    galera = Combination(backend="galera", nodes=3, factors={"backend": "galera"})
-    far = Combination(backend="galera", nodes=3, rtt_ms=40.0, factors={"backend": "galera", "rtt": "40"})
-    postgresql = Combination(backend="postgresql", factors={"backend": "postgresql"})
+    galera = Synthetic(backend="galera", nodes=3, factors={"backend": "galera"})
+    far = Synthetic(backend="galera", nodes=3, rtt_ms=40.0, factors={"backend": "galera", "rtt": "40"})
+    postgresql = Synthetic(backend="postgresql", factors={"backend": "postgresql"})
     campaign = write_campaign(
         tmp_path, combinations=[galera, far, postgresql], runs=1, iterations=20, scenarios=[STUDIED, *SCENARIOS]
     )
@@ -414,7 +413,7 @@ def test_many_samples_make_a_light_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("runs", "warned"), [(2, 1), (5, 4)])
 def test_a_warning_of_some_runs_is_shown_with_whose_it_is(runs: int, warned: int, tmp_path: Path) -> None:
     campaign = write_campaign(
-        tmp_path, combinations=[Combination()], runs=runs, iterations=5, scenarios=SCENARIOS[:1]
+        tmp_path, combinations=[Synthetic()], runs=runs, iterations=5, scenarios=SCENARIOS[:1]
     )  # fmt: skip
     names = []
     for manifest in sorted(tmp_path.glob("*/runs/*/manifest.json"))[-warned:]:

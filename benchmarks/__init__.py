@@ -1,0 +1,1 @@
+"""Scripts that print tables, and what they measure on."""
