@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, inventory, provenance, rally, record, stats, traffic
+from enos_crdb import events, provenance, rally, record, stats, traffic
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.config import check
 from enos_crdb.config.bench import Bench
@@ -60,21 +60,11 @@ class Run:
 
     def play(self, playbook: str, *, tolerate: bool = True, **extra: Any) -> PlaybookResult:
         """Run a playbook with the deployment's variables and this run's."""
-        context = self.context
-        configuration, resources, secrets = context.configuration, context.resources, context.secrets
-        host_variables = inventory.host_variables(configuration, resources, secrets)
-        password = secrets["keystone_admin_password"]
+        password = self.context.secrets["keystone_admin_password"]
         prepared = rally.prepare_variables(self.directory.name, self.clients, self.section, password)
         idle = {"rally_run": self.directory.name, "rally_clients": []}
-        for host in resources.with_role(LOAD):
-            host_variables.setdefault(host.name, {}).update(prepared.get(host.name, idle))
-        return context.ansible.run(
-            playbook,
-            resources.hosts,
-            variables={**inventory.variables(configuration), **extra},
-            host_variables=host_variables,
-            tolerate=tolerate,
-        )
+        hosts = {host.name: prepared.get(host.name, idle) for host in self.context.resources.with_role(LOAD)}
+        return self.context.play(playbook, variables=extra, host_variables=hosts, tolerate=tolerate)
 
 
 def _remembered(host: Host) -> Host:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, inventory
+from enos_crdb import events
 from enos_crdb.campaign.record import Living, Record
 from enos_crdb.config import Configuration
 from enos_crdb.errors import DeploymentError
@@ -138,7 +138,7 @@ class Hosts:
         """Make Keystone's database anew, and compare it with what it held when the deployment was new."""
         self.stage = "reset"
         with events.phase("reset", "Resetting, and comparing with a fresh deployment"):
-            self._play(context, "reset.yml")
+            context.play("reset.yml")
             state = self._state(context)
         if living.fresh is None:
             return self._kept(state)
@@ -160,21 +160,11 @@ class Hosts:
         return state
 
     def _state(self, context: Context) -> Mapping[str, Any]:
-        outputs = self._play(context, "state.yml")
+        outputs = context.play("state.yml").outputs
         found = [said["State"]["msg"] for said in outputs.values() if "State" in said]
         if not found:
             raise DeploymentError("no Keystone said what its database holds; see the log of state.yml.")
         return dict(found[0])
-
-    def _play(self, context: Context, playbook: str) -> Mapping[str, Mapping[str, Any]]:
-        host_variables = inventory.host_variables(context.configuration, context.resources, context.secrets)
-        result = context.ansible.run(
-            playbook,
-            context.resources.hosts,
-            variables=inventory.variables(context.configuration),
-            host_variables=host_variables,
-        )
-        return result.outputs
 
     def silent(self) -> list[str]:
         """Hosts that do not answer. None when there are no hosts."""

@@ -28,16 +28,16 @@ def collect(context: Context, directory: Path) -> None:
     incoming = directory / "incoming"
     incoming.mkdir(exist_ok=True)
     try:
-        result = context.ansible.run(
+        result = context.play(
             "collect.yml",
-            context.resources.hosts,
             variables={
-                **inventory.variables(context.configuration),
                 "collect_to": str(incoming),
                 "collect_since": datetime.fromisoformat(run.started_at).timestamp(),
                 "collect_named": {"usage.csv": f"{SAMPLES_ON_HOSTS}/{directory.name}.csv"},
             },
-            host_variables=_host_variables(context),
+            host_variables={
+                host.name: inventory.collected(context.configuration, host) for host in context.resources.hosts
+            },
             tolerate=True,
         )
         for failure in result.failures:
@@ -51,14 +51,6 @@ def collect(context: Context, directory: Path) -> None:
     finally:
         shutil.rmtree(incoming)
     record.write(replace(run, versions=versions, warnings=tuple(dict.fromkeys(warnings))), directory)
-
-
-def _host_variables(context: Context) -> dict[str, dict[str, Any]]:
-    known = inventory.host_variables(context.configuration, context.resources, context.secrets)
-    return {
-        host.name: {**known[host.name], **inventory.collected(context.configuration, host)}
-        for host in context.resources.hosts
-    }
 
 
 def _receive(archive: Path, target: Path, secrets: Sequence[str]) -> Mapping[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from enos_crdb import events, providers
-from enos_crdb.ansible import Ansible, EnoslibAnsible
+from enos_crdb import events, inventory, providers
+from enos_crdb.ansible import Ansible, EnoslibAnsible, PlaybookResult
 from enos_crdb.command import Runner, SubprocessRunner
 from enos_crdb.config import Configuration, check
 from enos_crdb.config.bench import Bench
@@ -66,6 +67,28 @@ class Context:
     @property
     def secrets(self) -> dict[str, str]:
         return self.deployment.secrets()
+
+    def play(
+        self,
+        playbook: str,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        host_variables: Mapping[str, Mapping[str, Any]] | None = None,
+        tolerate: bool = False,
+    ) -> PlaybookResult:
+        """Run a playbook on all hosts with the variables of the deployment, and with those given.
+
+        Raises like `Ansible.run`.
+        """
+        known = inventory.host_variables(self.configuration, self.resources, self.secrets)
+        given = host_variables or {}
+        return self.ansible.run(
+            playbook,
+            self.resources.hosts,
+            variables={**inventory.variables(self.configuration), **(variables or {})},
+            host_variables={name: {**known.get(name, {}), **given.get(name, {})} for name in {**known, **given}},
+            tolerate=tolerate,
+        )
 
     def require_lease(self) -> None:
         """Raise `StateError` when the hosts are not ours any more; warn when that is soon."""

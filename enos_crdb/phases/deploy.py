@@ -176,13 +176,7 @@ def configure(playbook: str) -> Callable[[Context], None]:
     """A step that runs one of the playbooks that configure the hosts."""
 
     def act(context: Context) -> None:
-        configuration, resources, secrets = context.configuration, context.resources, context.secrets
-        context.ansible.run(
-            playbook,
-            resources.hosts,
-            variables=inventory.variables(configuration),
-            host_variables=inventory.host_variables(configuration, resources, secrets),
-        )
+        context.play(playbook)
 
     return act
 
