@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,11 +51,11 @@ def _incomplete(material: Material) -> Notes:
 
 
 def _doubts(material: Material) -> Notes:
-    """Warnings of the runs. What is the same but for its numbers is said once, as the first run said it."""
-    told: dict[str, list[tuple[str, str]]] = {}
+    """Warnings of the runs. What several of them say with other numbers is said once, as the first run said it."""
+    told: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for run in material.runs:
-        for warning in dict.fromkeys(run.summary.warnings):
-            told.setdefault(re.sub(r"\d+(\.\d+)?", "#", warning), []).append((run.name, warning))
+        for doubt in dict.fromkeys(run.summary.doubts):
+            told.setdefault((doubt.kind, doubt.about), []).append((run.name, doubt.text))
     lines = [_said(found, len(material.runs)) for found in told.values()]
     return Notes(kind="warning", title="What may have spoiled a number", lines=(*lines, *_unstable(material)))
 

@@ -11,7 +11,7 @@ from enos_crdb import record
 from enos_crdb.errors import RefusedError, StateError
 from enos_crdb.loading import stand_in
 from enos_crdb.record import RunRecord
-from enos_crdb.summary.doubts import doubts, throttled_soon
+from enos_crdb.summary.doubts import Doubt, doubts, throttled_soon
 from enos_crdb.summary.facts import facts, labels
 from enos_crdb.summary.rows import Row, read_rows
 
@@ -27,8 +27,13 @@ class Summary:
     facts: Mapping[str, str]
     labels: Mapping[str, Any]
     rows: tuple[Row, ...]
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     failure: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The doubts in words."""
+        return tuple(doubt.text for doubt in self.doubts)
 
 
 def summarise(directory: Path, samples: pandas.DataFrame | None = None) -> Summary:
@@ -44,7 +49,7 @@ def summarise(directory: Path, samples: pandas.DataFrame | None = None) -> Summa
         facts=facts(directory, run),
         labels=labels(directory, run),
         rows=rows,
-        warnings=(*run.warnings, *_network_doubts(run), *doubts(rows, run), *throttled_soon(directory, run)),
+        doubts=(*_told(run), *_network_doubts(run), *doubts(rows, run), *throttled_soon(directory, run)),
         failure=_failure(run),
     )
 
@@ -64,11 +69,17 @@ def _refuse(directory: Path, run: RunRecord) -> None:
         )
 
 
-def _network_doubts(run: RunRecord) -> Iterator[str]:
+def _told(run: RunRecord) -> Iterator[Doubt]:
+    """What the run itself warned of."""
+    yield from (Doubt(kind="run", about=text, text=text) for text in run.warnings)
+
+
+def _network_doubts(run: RunRecord) -> Iterator[Doubt]:
     if run.network is None or run.network.verdict == "ok":
         return
     what = {"off": "was not what the constraints say", "not measured": "could not be measured"}[run.network.verdict]
-    yield from (f"the network {what}: {text}" for text in run.network.deviations)
+    for text in run.network.deviations:
+        yield Doubt(kind="network", about=text, text=f"the network {what}: {text}")
 
 
 def _failure(run: RunRecord) -> str:

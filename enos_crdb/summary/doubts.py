@@ -1,9 +1,10 @@
-"""What may have spoiled the numbers of a run, a sentence each."""
+"""What may have spoiled the numbers of a run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -30,7 +31,16 @@ P99_NEEDS = 100
 """With fewer values, the 99th percentile is little else than the largest."""
 
 
-def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """A sentence. Those of the same ``kind`` about the same thing say the same, with other numbers."""
+
+    kind: str
+    text: str
+    about: str = ""
+
+
+def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[Doubt]:
     """What the rows themselves, the hosts and the configuration give reason to doubt."""
     whole = headlines(rows)
     bench = run.configuration.bench
@@ -40,72 +50,86 @@ def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[str]:
         yield from _rally(row, len(run.clients))
     busiest = max((row.machine_cpu for row in whole if not math.isnan(row.machine_cpu)), default=0.0)
     if run.provider == LOCAL and busiest > SATURATED:
-        yield (
-            f"all hosts shared one machine, which was {busiest:.0%} busy: durations contain waiting for a processor. "
-            "Compare them only with runs on this machine; a lower concurrency waits less."
+        yield Doubt(
+            kind="busy machine",
+            text=f"all hosts shared one machine, which was {busiest:.0%} busy: durations contain waiting for a "
+            "processor. Compare them only with runs on this machine; a lower concurrency waits less.",
         )
     few = [row for row in whole if 0 < row.statistics.n - row.statistics.failures < P99_NEEDS]
     if few:
         least = min(row.statistics.n - row.statistics.failures for row in few)
-        yield f"p99 rests on as few as {least} iterations: below {P99_NEEDS}, read it as the slowest one."
+        text = f"p99 rests on as few as {least} iterations: below {P99_NEEDS}, read it as the slowest one."
+        yield Doubt(kind="few iterations", text=text)
     threads = run.configuration.openstack.keystone.threads
     if threads > 1:
-        yield (
-            f"Keystone ran {threads} threads per worker: Keystone 28 to 30 mixes up the tokens of requests that one "
-            "worker serves at once. Use `openstack.keystone.workers` instead."
+        yield Doubt(
+            kind="threads",
+            text=f"Keystone ran {threads} threads per worker: Keystone 28 to 30 mixes up the tokens of requests that "
+            "one worker serves at once. Use `openstack.keystone.workers` instead.",
         )
     yield from _shared(run)
 
 
-def _windows(row: Row) -> Iterator[str]:
+def _windows(row: Row) -> Iterator[Doubt]:
     if row.iterations and row.statistics.n < min(row.iterations, STEADY_NEEDS):
-        yield (
-            f"{row.statistics.scenario}: the steady window holds {row.statistics.n or 'none'} of {row.iterations} "
-            "iterations. Make the load longer, or `warm_up_s` shorter."
+        yield Doubt(
+            kind="window",
+            about=row.statistics.scenario,
+            text=f"{row.statistics.scenario}: the steady window holds {row.statistics.n or 'none'} of {row.iterations} "
+            "iterations. Make the load longer, or `warm_up_s` shorter.",
         )
 
 
-def _rate(row: Row, bench: Bench) -> Iterator[str]:
+def _rate(row: Row, bench: Bench) -> Iterator[Doubt]:
     """An open loop that fell behind, and whom it waited for."""
     asked, started = row.load.asked_per_s, row.load.started_per_s
     if not asked or not started or started >= KEPT_RATE * asked:
         return
     said = f"{row.statistics.scenario}: {started:.3g} of {asked:.3g} iterations a second were started"
     if row.load.most_in_flight >= bench.concurrency:
-        yield (
-            f"{said}: as many as `concurrency` allows ({bench.concurrency}) were waiting for Keystone. It does not "
-            "keep up, and latencies grow with the length of the load: ask for a lower rate."
+        yield Doubt(
+            kind="slow Keystone",
+            about=row.statistics.scenario,
+            text=f"{said}: as many as `concurrency` allows ({bench.concurrency}) were waiting for Keystone. It does "
+            "not keep up, and latencies grow with the length of the load: ask for a lower rate.",
         )
     else:
-        yield (
-            f"{said}, with {row.load.most_in_flight} in flight of the {bench.concurrency} that `concurrency` "
-            "allows: Rally did not keep up. Ask for a lower rate, or use more hosts with `load: heavy`."
+        yield Doubt(
+            kind="slow Rally",
+            about=row.statistics.scenario,
+            text=f"{said}, with {row.load.most_in_flight} in flight of the {bench.concurrency} that `concurrency` "
+            "allows: Rally did not keep up. Ask for a lower rate, or use more hosts with `load: heavy`.",
         )
 
 
-def _rally(row: Row, clients: int) -> Iterator[str]:
+def _rally(row: Row, clients: int) -> Iterator[Doubt]:
     """Whether Rally was the limit, by its CPU; by its rate where nobody looked at its CPU."""
     if row.client_cpu > BUSY_CLIENT:
-        yield (
-            f"{row.statistics.scenario}: Rally used {row.client_cpu:.0%} of the cores that it can use, so the load was "
-            "limited by Rally. Use more hosts for it with `load: heavy`, or a lower concurrency or rate."
+        yield Doubt(
+            kind="busy Rally",
+            about=row.statistics.scenario,
+            text=f"{row.statistics.scenario}: Rally used {row.client_cpu:.0%} of the cores that it can use, so the "
+            "load was limited by Rally. Use more hosts for it with `load: heavy`, or a lower concurrency or rate.",
         )
     elif math.isnan(row.client_cpu) and row.statistics.throughput > BUSY_CLIENT * RALLY_PER_CORE_S * clients:
-        yield (
-            f"{row.statistics.scenario}: {row.statistics.throughput:.0f} iterations a second from {clients} "
+        yield Doubt(
+            kind="fast Rally",
+            about=row.statistics.scenario,
+            text=f"{row.statistics.scenario}: {row.statistics.throughput:.0f} iterations a second from {clients} "
             f"Rall{'y' if clients == 1 else 'ies'}, whose CPU is not known. About {RALLY_PER_CORE_S:.0f} per core are "
-            "as many as Rally was seen to make: the load may have been limited by Rally."
+            "as many as Rally was seen to make: the load may have been limited by Rally.",
         )
 
 
-def _shared(run: RunRecord) -> Iterator[str]:
+def _shared(run: RunRecord) -> Iterator[Doubt]:
     places = {client.rally for client in run.clients}
     shared = [host.name for host in run.hosts if host.name in places and {*host.roles} - {"rally"}]
     if shared:
-        yield f"Rally shared {', '.join(shared)} with what it measured; give it a host of its own."
+        text = f"Rally shared {', '.join(shared)} with what it measured; give it a host of its own."
+        yield Doubt(kind="shared host", about=text, text=text)
 
 
-def throttled_soon(directory: Path, run: RunRecord) -> Iterator[str]:
+def throttled_soon(directory: Path, run: RunRecord) -> Iterator[Doubt]:
     """Without a licence key, a CockroachDB cluster of several nodes is throttled seven days after it was made."""
     database = run.configuration.database
     if not isinstance(database, CockroachDB) or database.license_file:
@@ -115,7 +139,8 @@ def throttled_soon(directory: Path, run: RunRecord) -> Iterator[str]:
         made = datetime.fromisoformat(read_json(found[0])["initialised_at"])
         age_days = (datetime.fromisoformat(run.started_at) - made).total_seconds() / 86400
         if age_days > YOUNG_DAYS:
-            yield (
-                f"the CockroachDB cluster was {age_days:.1f} days old and has no licence key: after 7 days it takes no "
-                "more than 5 transactions at once. `destroy --hosts keep`, then `deploy`, makes a new one."
+            yield Doubt(
+                kind="throttled soon",
+                text=f"the CockroachDB cluster was {age_days:.1f} days old and has no licence key: after 7 days it "
+                "takes no more than 5 transactions at once. `destroy --hosts keep`, then `deploy`, makes a new one.",
             )
