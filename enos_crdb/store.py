@@ -103,16 +103,6 @@ class Deployment:
             raise StateError(f"{self.directory.name} has no run yet.\nStart one with `enos_crdb bench keystone`.")
         return found[-1]
 
-    def run(self, name: str) -> Path:
-        """The directory of the run called `name` (or by a unique beginning of its name)."""
-        known = sorted(path.name for path in self.runs.glob("*") if path.is_dir())
-        found = [run for run in known if name and run.startswith(name)]
-        if len(found) != 1:
-            what = "no run" if not found else "more than one run"
-            there = ", ".join(known) or "none"
-            raise StateError(f"{what} of {self.directory.name} is called '{name}'.\nThere are: {there}.")
-        return self.runs / found[0]
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the deployment for one command. Raises `StateError` when another process has it."""

@@ -47,7 +47,7 @@ def gather(results: Path, wanted: Sequence[str]) -> Contents:
     By default the newest campaign. Raises `StateError` when one of them is not there, or when they belong to different
     results directories.
     """
-    places = [_place(results, name) for name in wanted] or [_newest(results)]
+    places = [loading.named(results, name) for name in wanted] or [_newest(results)]
     campaigns = tuple(loading.campaign(place) for place in places if (place / "campaign.json").exists())
     runs = sorted({run.resolve() for place in places for run in loading.directories(place)})
     deployments = sorted({run.parent.parent for run in runs})
@@ -65,15 +65,6 @@ def gather(results: Path, wanted: Sequence[str]) -> Contents:
         runs=tuple(runs),
         secrets=tuple(sorted({secret for place in deployments for secret in _secrets(place)}, key=len, reverse=True)),
     )
-
-
-def _place(results: Path, name: str) -> Path:
-    """The directory called `name`: a path, a campaign, a deployment, or a run of any deployment."""
-    tried = [Path(name), results / name, results / CAMPAIGNS / name, *sorted(results.glob(f"*/runs/{name}"))]
-    for path in tried:
-        if any((path / mark).exists() for mark in ("campaign.json", "deployment.json", "manifest.json")):
-            return path.resolve()
-    raise StateError(f"no campaign, deployment or run is called '{name}' in {results}, and there is no such directory.")
 
 
 def _newest(results: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from enos_crdb import loading
 from enos_crdb.cli import show
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import StateError
-from enos_crdb.store import CAMPAIGNS
 
 if TYPE_CHECKING:
     from enos_crdb.report.comparison import Comparison
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 REPORTS = "reports"
 """Directory of pages about several runs, below the results."""
-MARKS = ("manifest.json", "campaign.json", "deployment.json", "runs", CAMPAIGNS, "current")
-"""What a directory has that can be reported."""
-
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -119,34 +116,7 @@ def _place(session: Session, sources: Sequence[Path]) -> Path:
 
 
 def _source(session: Session, name: str) -> Path:
-    """What `name` means. Raises `StateError` when it means nothing, or several things."""
-    results = session.results.resolve()
-    for path in (Path(name), results / name, results / CAMPAIGNS / name):
-        if path.is_dir() and (path.resolve().parent.name == "runs" or any((path / mark).exists() for mark in MARKS)):
-            return path.resolve()
-    found = sorted(_beginning(session, results, name))
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise StateError(
-            f"nothing stored in {session.results} is called '{name}': no run, deployment or campaign.\n"
-            "`enos_crdb info` lists the runs of the current deployment; the path of a directory works as well."
-        )
-    there = ", ".join(path.name for path in found)
-    raise StateError(f"'{name}' is the beginning of several names: {there}.\nWrite more of it.")
-
-
-def _beginning(session: Session, results: Path, name: str) -> Iterator[Path]:
-    """Runs and campaigns whose names begin with `name`; the current deployment's runs come before all others."""
-    current = session.directory.resolve() if session.directory else (results / "current").resolve()
-    mine = [path for path in (current / "runs").glob("*") if path.name.startswith(name) and path.is_dir()]
-    if mine:
-        yield from mine
-        return
-    yield from (path for path in (results / CAMPAIGNS).glob("*") if path.name.startswith(name) and path.is_dir())
-    for deployment in results.glob("*/runs"):
-        if not deployment.parent.is_symlink():
-            yield from (path for path in deployment.iterdir() if path.name.startswith(name) and path.is_dir())
+    return loading.named(session.results.resolve(), name, current=session.directory)
 
 
 def _results(console: Console, found: Sequence[Numbers], verdicts: Callable[[Numbers], str]) -> None:

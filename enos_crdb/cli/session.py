@@ -102,10 +102,11 @@ class Session:
             raise BenchError(failure)
 
     def collect(self, run: str) -> None:
+        from enos_crdb.loading import run_of
         from enos_crdb.phases.collect import collect
 
         with self.opened() as context:
-            directory = context.deployment.run(run) if run else context.deployment.last_run()
+            directory = run_of(context.deployment.directory, run) if run else context.deployment.last_run()
             collect(context, directory)
         self.console.print(f"Collected into {directory / 'hosts'}")
 

@@ -1,5 +1,6 @@
 """What is stored: runs, campaigns, and their samples as one table."""
 
+from enos_crdb.loading.names import named, run_of
 from enos_crdb.loading.points import points
 from enos_crdb.loading.stored import (
     Found,
@@ -24,7 +25,9 @@ __all__ = [
     "directories",
     "find",
     "load",
+    "named",
     "points",
+    "run_of",
     "runs",
     "said",
     "stand_in",

@@ -249,7 +249,7 @@ def test_the_newest_campaign_is_packed_by_default(results: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing-of-that-name"], "no campaign, deployment or run is called 'nothing-of-that-name'"),
+        (["nothing-of-that-name"], "is called 'nothing-of-that-name': no run, deployment or campaign"),
         (["--check", "results", "x"], "give nothing else with it"),
         (["--check", "results"], "is no bundle"),
         (["--output", "absent/b.tar.gz"], "there is no directory absent"),

@@ -234,6 +234,41 @@ def test_a_run_on_a_stand_in_is_left_out(results: Path) -> None:
     assert "Distribution: stand-in" in reasons(results)
 
 
+# Names
+
+
+def test_a_name_is_a_path_a_name_or_the_beginning_of_one(results: Path) -> None:
+    run = run_of(results)
+    for name in (str(run), run.name, run.name[:-2]):
+        assert loading.named(results, name) == run
+    assert loading.named(results, run.parent.parent.name) == run.parent.parent
+    assert loading.named(results, campaign_of(results).name[:9]) == campaign_of(results)
+    assert loading.named(results, str(results)) == results
+
+
+def test_runs_of_the_current_deployment_come_first(results: Path) -> None:
+    run = run_of(results)
+    with pytest.raises(StateError, match="is the beginning of several names"):
+        loading.named(results, run.name[:8])
+    mine = run.parent / "20261122T23"
+    mine.mkdir()
+    (run.parents[2] / "other" / "runs" / "20261122T23").mkdir(parents=True)
+    assert loading.named(results, "20261122T2", current=run.parent.parent) == mine
+
+
+def test_a_run_of_another_deployment_is_refused_where_hosts_are_asked(results: Path) -> None:
+    run, *_, other = loading.runs(results)
+    assert loading.run_of(run.directory.parent.parent, run.name) == run.directory
+    with pytest.raises(StateError, match=f"{other.name} is no run of {run.deployment}"):
+        loading.run_of(run.directory.parent.parent, other.name)
+
+
+@pytest.mark.parametrize("name", ["/etc", "*", "?", "[", "", "nothing"])
+def test_what_means_nothing_is_refused(results: Path, name: str) -> None:
+    with pytest.raises(StateError, match="is called"):
+        loading.named(results / "campaigns" / "nowhere", name)
+
+
 # The points of the latency model
 
 
