@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
 MASK = b"********"
+SHORTEST = 8
+"""A shorter text may be a word of any line, and no secret of ours is."""
+
+
+def to_mask(secrets: Iterable[str]) -> tuple[str, ...]:
+    """What must not be kept of `secrets`, the longest first: each of them, and a private key line by line, too."""
+    found: set[str] = set()
+    for secret in secrets:
+        found.add(secret)
+        if "PRIVATE" in secret:
+            found.update(line for line in secret.splitlines() if "-----" not in line)
+    return tuple(sorted((text for text in found if len(text) >= SHORTEST), key=lambda text: (-len(text), text)))
 
 
 def masked(content: bytes, secrets: Sequence[str]) -> bytes:

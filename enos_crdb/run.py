@@ -12,6 +12,7 @@ from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.config import check
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
+from enos_crdb.masking import to_mask
 from enos_crdb.model import LOAD, Host, Sample, slug
 from enos_crdb.phases import emulate
 from enos_crdb.phases.collect import collect
@@ -175,7 +176,7 @@ def _load(this: Run, index: int, name: str, samples: list[Sample]) -> tuple[Outc
         **rally.run_variables(index, name, this.clients, this.section, str(incoming)),
     )
     _keep_counters(this.directory, slug(index, name), result.outputs)
-    secrets = tuple(this.context.secrets.values())
+    secrets = to_mask(this.context.secrets.values())
     outcomes = rally.receive(this.directory, incoming, index, name, this.clients, secrets=secrets)
     incoming.rmdir()
     for failure in result.failures:

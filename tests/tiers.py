@@ -82,7 +82,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/keystone_wheel.py": "keystone_wheel keystone_crdb",
     "enos_crdb/loading": "loading golden experiments notebook",
     "enos_crdb/locks.py": "locks",
-    "enos_crdb/masking.py": "bundle main_job",
+    "enos_crdb/masking.py": "masking bundle main_job",
     "enos_crdb/model.py": "deploy",
     "enos_crdb/network": "emulate_phase emulation",
     "enos_crdb/phases": "deploy collect main_job interruption static",

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from enos_crdb import loading
 from enos_crdb.errors import StateError
 from enos_crdb.loading import StoredCampaign
+from enos_crdb.masking import to_mask
 from enos_crdb.store import CAMPAIGNS, read_json
 
 OF_RUN: tuple[str, ...] = (
@@ -63,7 +63,7 @@ def gather(results: Path, wanted: Sequence[str]) -> Contents:
         files={path.relative_to(root).as_posix(): path for path in files if path.is_file()},
         campaigns=campaigns,
         runs=tuple(runs),
-        secrets=tuple(sorted({secret for place in deployments for secret in _secrets(place)}, key=len, reverse=True)),
+        secrets=to_mask(secret for place in deployments for secret in _secrets(place)),
     )
 
 
@@ -83,21 +83,6 @@ def _matching(directory: Path, globs: Sequence[str]) -> Iterator[Path]:
 
 
 def _secrets(deployment: Path) -> Iterator[str]:
-    """Every generated password and key; those of several lines line by line, too."""
+    """Every generated password and key."""
     path = deployment / "secrets.json"
-    document: Any = read_json(path) if path.exists() else {}
-    for text in _texts(document):
-        yield text
-        lines = [line for line in text.splitlines() if len(line) > 20 and "-----" not in line]
-        yield from lines if "PRIVATE" in text else ()
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and value:
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+    yield from read_json(path).values() if path.exists() else ()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from enos_crdb import events, inventory, record
+from enos_crdb.masking import to_mask
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.unpack import unpack
 from enos_crdb.store import read_json
@@ -44,7 +45,7 @@ def collect(context: Context, directory: Path) -> None:
             warning = f"collecting from {failure.host} failed: {failure.message}"
             events.warn(warning)
             warnings.append(warning)
-        secrets = tuple(context.secrets.values())
+        secrets = to_mask(context.secrets.values())
         for host in context.resources.hosts:
             if found := _receive(incoming / f"{host.name}.tar.gz", directory / "hosts" / host.name, secrets):
                 versions[host.name] = found

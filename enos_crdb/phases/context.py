@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from enos_crdb.command import Runner, SubprocessRunner
 from enos_crdb.config import Configuration, check
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import StateError
+from enos_crdb.masking import to_mask
 from enos_crdb.model import LOAD, Resources
 from enos_crdb.providers import Provider
 from enos_crdb.store import Deployment
@@ -134,7 +135,7 @@ def open_context(deployment: Deployment, configuration: Configuration | None = N
     ansible = EnoslibAnsible(
         logs=deployment.logs,
         control_path_dir=provider.control_path_dir,
-        secrets=lambda: maskable(deployment.secrets().values()),
+        secrets=lambda: to_mask(deployment.secrets().values()),
     )
     return Context(
         configuration=configuration,
@@ -157,11 +158,6 @@ def bare_provider(configuration: Configuration, directory: Path) -> Provider:
             notify=events.note,
         )
     )
-
-
-def maskable(values: Iterable[str]) -> tuple[str, ...]:
-    """Secrets worth masking: long enough not to be a word of every log line."""
-    return tuple(value for value in values if len(value) >= 8)
 
 
 def cache_directory() -> Path:
