@@ -12,7 +12,8 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -140,14 +141,29 @@ class EnoslibAnsible:
         enoslib.set_config(ansible_stdout="noop", ansible_forks=forks(hosts))
         callback_loader.add_directory(str(CALLBACKS))
         try:
-            enoslib.run_ansible(
-                [str(shipped.directory("playbooks") / playbook)],
-                roles=_roles(hosts, host_variables),
-                extra_vars=dict(variables),
-                on_error_continue=True,
-            )
+            with _without("PYTHONPATH", "PYTHONHOME"):
+                enoslib.run_ansible(
+                    [str(shipped.directory("playbooks") / playbook)],
+                    roles=_roles(hosts, host_variables),
+                    extra_vars=dict(variables),
+                    on_error_continue=True,
+                )
         except AnsibleError as error:  # before any task: the playbook itself is wrong
             raise DeploymentError(f"{playbook} cannot be run by Ansible: {error.message}") from error
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """This process without some variables of its environment.
+
+    A host that is this very machine inherits it: the Python of a Keystone there would look where a user's does, which
+    Keystone's own account may not even read.
+    """
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def forks(hosts: Sequence[Host]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import textwrap
 from dataclasses import replace
@@ -176,6 +177,17 @@ def test_hosts_have_their_names_roles_and_variables(door: EnoslibAnsible, tmp_pa
     said = {name: outputs["Say who we are"]["msg"] for name, outputs in found.outputs.items()}
     assert said == {"database-1": "database-1 database,keystone D E", "rally-1": "rally-1 rally R E"}
     assert found.changed == {"database-1": 0, "rally-1": 0}
+
+
+def test_where_a_user_s_python_looks_is_not_where_that_of_a_host_does(
+    door: EnoslibAnsible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host may be this very machine, whose environment Ansible's local connection hands on."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    play = playbook(tmp_path, "- name: Look [output]\n  ansible.builtin.command: sh -c 'echo [$PYTHONPATH]'\n")
+    found = door.run(play, [host("a", "database")])
+    assert found.outputs["a"]["Look"]["stdout"] == "[]"
+    assert os.environ["PYTHONPATH"] == str(tmp_path)
 
 
 def test_a_failed_task_is_told_with_host_task_message_and_log(door: EnoslibAnsible, tmp_path: Path) -> None:
