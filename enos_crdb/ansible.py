@@ -115,11 +115,11 @@ class EnoslibAnsible:
         log = self._logs / f"{datetime.now().strftime('%H%M%S.%f')[:10]}-{Path(playbook).stem}.log"
         with log.open("w", encoding="utf-8") as stream:
             log.chmod(0o600)
-            record = Record(stream, tuple(secret for secret in self._secrets() if secret))
-            with events.listening(record):
+            listener = Listener(stream, tuple(secret for secret in self._secrets() if secret))
+            with events.listening(listener):
                 self._execute(playbook, hosts, variables or {}, host_variables or {})
-        result = record.result(playbook, time.monotonic() - started, log)
-        if not record.hosts and not result.failures:
+        result = listener.result(playbook, time.monotonic() - started, log)
+        if not listener.hosts and not result.failures:
             raise DeploymentError(f"{playbook} did nothing: no play of it matches the roles of the hosts.\nLog: {log}")
         if result.failures and not tolerate:
             raise DeploymentError(describe(result))
@@ -172,7 +172,7 @@ def forks(hosts: Sequence[Host]) -> int:
     return min(len(hosts), GATEWAY_SESSIONS) if jump else max(len(hosts), 5)
 
 
-class Record:
+class Listener:
     """Listens to one playbook: writes the log, keeps the failures and the statistics."""
 
     def __init__(self, stream: IO[str], secrets: Sequence[str]) -> None:

@@ -6,14 +6,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from enos_crdb import loading, stats
-from enos_crdb.campaign.record import Record
+from enos_crdb.campaign.record import CampaignRecord
 from enos_crdb.sweep import Adaptive, Combination, Item, repetition
 
 if TYPE_CHECKING:
     import pandas
 
 
-def more(record: Record) -> tuple[Item, ...]:
+def more(record: CampaignRecord) -> tuple[Item, ...]:
     """Items of one more deployment repetition, for the combinations that need more runs; none when all have enough.
 
     What is found is kept in the record: ``enough``, ``more``, ``unstable`` (the limit was reached), or ``failed``
@@ -41,21 +41,21 @@ def more(record: Record) -> tuple[Item, ...]:
     )
 
 
-def judge(record: Record, rule: Adaptive) -> dict[str, dict[str, Any]]:
+def judge(record: CampaignRecord, rule: Adaptive) -> dict[str, dict[str, Any]]:
     """For each combination: runs that count, runs that were planned, the widest interval, the verdict."""
     good = {entry["combination"] for entry in record.entries if entry["status"] == "ok"}
     table = _table(record) if good else None
     return {combination.name: _verdict(record, rule, table, combination) for combination in record.plan.combinations}
 
 
-def _table(record: Record) -> pandas.DataFrame:
+def _table(record: CampaignRecord) -> pandas.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of attempts that failed, which everybody was told of when they did
         return loading.load(record.directory)
 
 
 def _verdict(
-    record: Record, rule: Adaptive, table: pandas.DataFrame | None, combination: Combination
+    record: CampaignRecord, rule: Adaptive, table: pandas.DataFrame | None, combination: Combination
 ) -> dict[str, Any]:
     runs = sum(e["combination"] == combination.name and e["status"] == "ok" for e in record.entries)
     planned = sum(item.combination == combination.name for item in record.plan.items)

@@ -12,7 +12,7 @@ from typing import Any
 from enos_crdb import events, record, run
 from enos_crdb.campaign import adaptive
 from enos_crdb.campaign.hosts import Hosts, Ready
-from enos_crdb.campaign.record import INTERRUPTED, Record
+from enos_crdb.campaign.record import INTERRUPTED, CampaignRecord
 from enos_crdb.campaign.sweeper import Sweeper
 from enos_crdb.errors import (
     BenchError,
@@ -50,7 +50,7 @@ class Ended:
 class Execution:
     """One call: from where the record is to the end of the plan, of the budget, or of the user's patience."""
 
-    def __init__(self, record: Record, hosts: Hosts) -> None:
+    def __init__(self, record: CampaignRecord, hosts: Hosts) -> None:
         self.record = record
         self.hosts = hosts
         self.experiment = record.plan.experiment

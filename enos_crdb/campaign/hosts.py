@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from enos_crdb import events
-from enos_crdb.campaign.record import Living, Record
+from enos_crdb.campaign.record import CampaignRecord, Living
 from enos_crdb.config import Configuration
 from enos_crdb.errors import DeploymentError
 from enos_crdb.model import Lease
@@ -41,7 +41,7 @@ class Hosts:
     ``stage`` tells what was going on when something failed: ``hosts``, ``deployment``, ``reset`` or ``network``.
     """
 
-    def __init__(self, record: Record, store: Store, opener: Opener = deploy_phase.open_for_deploy) -> None:
+    def __init__(self, record: CampaignRecord, store: Store, opener: Opener = deploy_phase.open_for_deploy) -> None:
         self._record = record
         self._store = store
         self._open = opener

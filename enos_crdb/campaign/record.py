@@ -38,7 +38,7 @@ class Living:
         return self.deployment_repetition, self.key
 
 
-class Record:
+class CampaignRecord:
     """A campaign as it is stored. Everything is on the disk when a method returns."""
 
     def __init__(self, directory: Path, plan: Plan, document: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ def observed(entries: Iterable[Mapping[str, Any]]) -> Observed:
     return Observed(runs=runs, deployments=deployments)
 
 
-def begin(results: Path, plan: Plan) -> Record:
+def begin(results: Path, plan: Plan) -> CampaignRecord:
     """A new campaign's directory. Raises `StateError` when one of the same experiment is not finished."""
     unfinished = find(results, plan.experiment.experiment, finished=False)
     if unfinished:
@@ -183,10 +183,10 @@ def begin(results: Path, plan: Plan) -> Record:
         "finished_at": None,
     }
     store.write_json(directory / "campaign.json", document)
-    return Record(directory, plan, document)
+    return CampaignRecord(directory, plan, document)
 
 
-def resume(results: Path, plan: Plan, *, finished: bool = False) -> Record:
+def resume(results: Path, plan: Plan, *, finished: bool = False) -> CampaignRecord:
     """The unfinished campaign of an experiment; with ``finished``, else the newest one.
 
     Raises `StateError` when there is none, or it planned otherwise.
@@ -207,7 +207,7 @@ def resume(results: Path, plan: Plan, *, finished: bool = False) -> Record:
                 f"{directory.name} was planned with another `{key}` than the experiment has now; its runs could not be "
                 "compared.\nPut the old value back to go on, or move the campaign away and begin a new one."
             )
-    return Record(directory, plan, document)
+    return CampaignRecord(directory, plan, document)
 
 
 def find(results: Path, experiment: str, *, finished: bool) -> list[Path]:

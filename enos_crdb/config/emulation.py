@@ -129,7 +129,7 @@ class Placed(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Endpoint:
     """A host that is asked for and does not exist yet."""
 
     name: str

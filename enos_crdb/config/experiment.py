@@ -12,7 +12,7 @@ from enos_crdb.config.base import Section
 from enos_crdb.config.bench import Bench
 from enos_crdb.config.cockroachdb import CockroachDB, misfits
 from enos_crdb.config.database import Database
-from enos_crdb.config.emulation import Emulation, Place, links
+from enos_crdb.config.emulation import Emulation, Endpoint, links
 from enos_crdb.config.g5k import G5k
 from enos_crdb.config.openstack import OpenStack
 from enos_crdb.config.resources import Machines, Networks, Nspawn, plan_hosts
@@ -133,7 +133,8 @@ class Configuration(Section):
     @model_validator(mode="after")
     def _the_constraints_name_hosts(self) -> Configuration:
         places = [
-            Place(name=host.name, roles=tuple(host.group.roles), site=host.site) for host in plan_hosts(self.machines)
+            Endpoint(name=host.name, roles=tuple(host.group.roles), site=host.site)
+            for host in plan_hosts(self.machines)
         ]
         links(self.emulation.constraints, places)
         return self

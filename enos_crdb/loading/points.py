@@ -13,7 +13,7 @@ from enos_crdb.backends.placement import nearest_node
 from enos_crdb.config.cockroachdb import CockroachDB
 from enos_crdb.errors import StateError
 from enos_crdb.loading.stored import StoredRun
-from enos_crdb.stats import Link, Point
+from enos_crdb.stats import Connection, Point
 
 if TYPE_CHECKING:
     import pandas
@@ -73,7 +73,9 @@ def _point(runs: Sequence[StoredRun], scenario: str, rows: pandas.DataFrame) -> 
         backend=runs[0].backend,
         scenario=scenario,
         measured=stats.estimate(stats.by_run(rows), "mean"),
-        links=tuple(_link(runs, name, share / max(1, sum(trips.values()))) for name, share in trips.items() if share),
+        connections=tuple(
+            _connection(runs, name, share / max(1, sum(trips.values()))) for name, share in trips.items() if share
+        ),
         round_trips=sum(one.sent.round_trips for one in counted) / iterations,
         replays=sum(one.sent.replays for one in counted) / iterations,
         replications=_replications(runs[0], counted) / iterations,
@@ -128,13 +130,13 @@ def _replications(run: StoredRun, counted: Sequence[_Counted]) -> float:
     return sum(one.sent.commits for one in counted)
 
 
-def _link(runs: Sequence[StoredRun], keystone: str, share: float) -> Link:
+def _connection(runs: Sequence[StoredRun], keystone: str, share: float) -> Connection:
     resources, database = runs[0].record.resources, runs[0].record.configuration.database
     node = nearest_node(resources, resources.host(keystone))
     if isinstance(database, CockroachDB) and database.haproxy:
         raise StateError("Keystone reached its database through haproxy; the way it took is not known")
     rtt_ms = statistics.fmean(_rtt_ms(run, keystone, node.name) for run in runs)
-    return Link(keystone=keystone, node=node.name, rtt_ms=rtt_ms, share=share)
+    return Connection(keystone=keystone, node=node.name, rtt_ms=rtt_ms, share=share)
 
 
 def _rtt_ms(run: StoredRun, source: str, target: str) -> float:

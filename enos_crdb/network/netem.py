@@ -25,7 +25,7 @@ PACKET_BITS = 12_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class TrafficControl:
     """What a host says of itself: address -> interface, queueing disciplines as tc lists them, has it netem?"""
 
     devices: Mapping[str, str]
@@ -34,7 +34,7 @@ class Survey:
     why: str = ""
 
 
-def survey(ansible: Ansible, hosts: Sequence[Host]) -> dict[str, Survey]:
+def survey(ansible: Ansible, hosts: Sequence[Host]) -> dict[str, TrafficControl]:
     """What the hosts have, by name. Raises `NetworkError` when one does not say."""
     return _play(ansible, hosts, "survey", {host.name: sorted(host.addresses.values()) for host in hosts})
 
@@ -95,7 +95,7 @@ def queue_limit(link: Link) -> int:
     return max(1000, int(2 * under_way))
 
 
-def missing(hosts: Sequence[Host], links: Sequence[Link], found: Mapping[str, Survey]) -> list[str]:
+def missing(hosts: Sequence[Host], links: Sequence[Link], found: Mapping[str, TrafficControl]) -> list[str]:
     """What `links` ask for and tc does not show, a sentence per interface."""
     sentences = []
     for host in hosts:
@@ -136,7 +136,7 @@ def _listed(values: Sequence[tuple[float, bool]]) -> str:
     return ", ".join(f"{delay:g} ms" + (" with loss" if loss else "") for delay, loss in values)
 
 
-def refuse_foreign(hosts: Sequence[Host], links: Sequence[Link], found: Mapping[str, Survey]) -> None:
+def refuse_foreign(hosts: Sequence[Host], links: Sequence[Link], found: Mapping[str, TrafficControl]) -> None:
     """Raise `NetworkError` where rules of others would be replaced: the kernel's own have no handle."""
     for host in hosts:
         for address in _addresses(hosts, links).get(host.name, []):
@@ -166,7 +166,7 @@ def _play(
     action: str,
     addresses: Mapping[str, Sequence[str]],
     commands: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Survey]:
+) -> dict[str, TrafficControl]:
     result = ansible.run(
         PLAYBOOK,
         hosts,
@@ -185,7 +185,7 @@ def _play(
     answers = {}
     for host in hosts:
         answer = json.loads(result.outputs[host.name]["Control traffic"]["stdout"])
-        answers[host.name] = Survey(
+        answers[host.name] = TrafficControl(
             devices=answer["devices"], qdiscs=answer["qdiscs"], netem=answer["netem"], why=answer["why"]
         )
     return answers

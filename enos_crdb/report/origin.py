@@ -9,7 +9,7 @@ from typing import Any
 from enos_crdb.record import Provenance
 from enos_crdb.report import parts
 from enos_crdb.report.material import Material
-from enos_crdb.report.parts import Link, Section, Table
+from enos_crdb.report.parts import Hyperlink, Section, Table
 from enos_crdb.report.settings import machine
 
 RAW = ("manifest.json", "samples.csv", "summary.csv", "rally", "hosts")
@@ -119,11 +119,11 @@ def _libraries(material: Material) -> tuple[str, ...]:
     return tuple(f"Libraries of the engine: {one}." for one in sorted(sets))
 
 
-def raw(material: Material, place: Path) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+def raw(material: Material, place: Path) -> tuple[tuple[str, tuple[Hyperlink, ...]], ...]:
     """Per run, links to what it kept, relative to `place`, where the page is."""
     found = []
     for run in material.runs:
-        kept = [Link(text=name, target=_relative(run.directory / name, place)) for name in RAW
+        kept = [Hyperlink(text=name, target=_relative(run.directory / name, place)) for name in RAW
                 if (run.directory / name).exists()]  # fmt: skip
         found.append((run.name, tuple(kept)))
     return tuple(found)

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 import enos_crdb
 from enos_crdb.report import drawing
-from enos_crdb.report.parts import Figure, Link, Notes, Section, Table
+from enos_crdb.report.parts import Figure, Hyperlink, Notes, Section, Table
 from enos_crdb.store import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Page:
     authors: tuple[Mapping[str, Any], ...]
     facts: Mapping[str, str]
     sections: tuple[Section, ...]
-    raw: tuple[tuple[str, tuple[Link, ...]], ...]
+    raw: tuple[tuple[str, tuple[Hyperlink, ...]], ...]
     synthetic: bool = False
 
 

@@ -66,7 +66,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class Hyperlink:
     """Something beside the page, as a path relative to it."""
 
     text: str

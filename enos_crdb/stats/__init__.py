@@ -11,7 +11,7 @@ from enos_crdb.stats.estimates import (
     failures,
     throughput,
 )
-from enos_crdb.stats.latency import Fit, LatencyModel, Link, Point, Prediction, latency_model
+from enos_crdb.stats.latency import Connection, Fit, LatencyModel, Point, Prediction, latency_model
 from enos_crdb.stats.samples import COLUMNS, ITERATION, append, frame, read
 from enos_crdb.stats.stability import Stability, stability
 from enos_crdb.stats.summaries import Statistics, statistics
@@ -19,12 +19,12 @@ from enos_crdb.stats.summaries import Statistics, statistics
 __all__ = [
     "COLUMNS",
     "ITERATION",
+    "Connection",
     "Effect",
     "Estimate",
     "Fit",
     "Interval",
     "LatencyModel",
-    "Link",
     "Point",
     "Prediction",
     "Stability",

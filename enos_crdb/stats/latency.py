@@ -26,7 +26,7 @@ from enos_crdb.stats.estimates import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class Connection:
     """The way from a Keystone to its database. ``share``: of the scenario's round trips that went over it."""
 
     keystone: str
@@ -49,7 +49,7 @@ class Point:
     backend: str
     scenario: str
     measured: Estimate
-    links: tuple[Link, ...]
+    connections: tuple[Connection, ...]
     round_trips: float
     replays: float
     replications: float
@@ -59,8 +59,8 @@ class Point:
 
     @property
     def rtt_ms(self) -> float:
-        """Of all links, each weighted by its share of the round trips."""
-        return sum(link.rtt_ms * link.share for link in self.links)
+        """Of all connections, each weighted by its share of the round trips."""
+        return sum(connection.rtt_ms * connection.share for connection in self.connections)
 
     @property
     def network_ms(self) -> float:

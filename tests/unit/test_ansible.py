@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from enos_crdb import ansible, events, shipped
-from enos_crdb.ansible import EnoslibAnsible, PlaybookResult, Record, TaskFailure, forks
+from enos_crdb.ansible import EnoslibAnsible, Listener, PlaybookResult, TaskFailure, forks
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.errors import DeploymentError
 from enos_crdb.masking import masked_text
@@ -107,32 +107,32 @@ def stats(**hosts: dict[str, int]) -> Event:
 
 
 def test_a_failure_that_a_rescue_mended_is_no_failure() -> None:
-    record = Record(io.StringIO(), ())
-    record(Event(kind="failed", text="try", host="a", data={"msg": "first"}))
-    record(stats(a={"ok": 2, "changed": 1}))
-    found = record.result("x.yml", 1.0, Path("log"))
+    listener = Listener(io.StringIO(), ())
+    listener(Event(kind="failed", text="try", host="a", data={"msg": "first"}))
+    listener(stats(a={"ok": 2, "changed": 1}))
+    found = listener.result("x.yml", 1.0, Path("log"))
     assert found.failures == ()
     assert found.changed == {"a": 1}
 
 
 def test_failures_count_when_ansible_never_came_to_its_statistics() -> None:
-    record = Record(io.StringIO(), ())
-    record(Event(kind="failed", text="try", host="a", data={"msg": "first"}))
-    assert [item.message for item in record.result("x.yml", 1.0, Path("log")).failures] == ["first"]
+    listener = Listener(io.StringIO(), ())
+    listener(Event(kind="failed", text="try", host="a", data={"msg": "first"}))
+    assert [item.message for item in listener.result("x.yml", 1.0, Path("log")).failures] == ["first"]
 
 
 def test_outputs_are_kept_by_host_and_name() -> None:
-    record = Record(io.StringIO(), ())
-    record(Event(kind="ok", text="keystone : Read the version [output]", host="a", data={"stdout": "30"}))
-    record(Event(kind="ok", text="keystone : Something else", host="a", data={"stdout": "no"}))
-    assert record.result("x.yml", 1.0, Path("log")).outputs == {"a": {"Read the version": {"stdout": "30"}}}
+    listener = Listener(io.StringIO(), ())
+    listener(Event(kind="ok", text="keystone : Read the version [output]", host="a", data={"stdout": "30"}))
+    listener(Event(kind="ok", text="keystone : Something else", host="a", data={"stdout": "no"}))
+    assert listener.result("x.yml", 1.0, Path("log")).outputs == {"a": {"Read the version": {"stdout": "30"}}}
 
 
 def test_neither_the_log_nor_a_failure_shows_a_secret() -> None:
     stream = io.StringIO()
-    record = Record(stream, [SECRET])
-    record(Event(kind="failed", text="connect", host="a", data={"msg": f"bad password {SECRET}", "cmd": [SECRET]}))
-    said = stream.getvalue() + record.result("x.yml", 1.0, Path("log")).failures[0].message
+    listener = Listener(stream, [SECRET])
+    listener(Event(kind="failed", text="connect", host="a", data={"msg": f"bad password {SECRET}", "cmd": [SECRET]}))
+    said = stream.getvalue() + listener.result("x.yml", 1.0, Path("log")).failures[0].message
     assert "s3cret" not in said
     assert "bad password ********" in said
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as reference
 
 from enos_crdb import stats
-from enos_crdb.stats import Link, Point
+from enos_crdb.stats import Connection, Point
 
 
 def runs(seed: int, count: int, n: int, *, median_s: float = 0.2, between: float = 0.0) -> list[Any]:
@@ -142,7 +142,7 @@ def point(rtt_ms: float, measured_s: float, **changes: Any) -> Point:
         "backend": "postgresql",
         "scenario": "s",
         "measured": stats.estimate([[measured_s * 0.99, measured_s, measured_s * 1.01]], "mean"),
-        "links": (Link(keystone="k", node="d", rtt_ms=rtt_ms, share=1.0),),
+        "connections": (Connection(keystone="k", node="d", rtt_ms=rtt_ms, share=1.0),),
         "round_trips": 100.0,
         "replays": 0.0,
         "replications": 0.0,
@@ -178,11 +178,11 @@ def test_replays_and_replication_are_waited_for() -> None:
 
 
 def test_links_weigh_as_much_as_goes_over_them() -> None:
-    links = (
-        Link(keystone="a", node="d", rtt_ms=0.0, share=0.75),
-        Link(keystone="b", node="d", rtt_ms=40.0, share=0.25),
+    connections = (
+        Connection(keystone="a", node="d", rtt_ms=0.0, share=0.75),
+        Connection(keystone="b", node="d", rtt_ms=40.0, share=0.25),
     )
-    assert point(0.0, 1.0, links=links).rtt_ms == 10.0
+    assert point(0.0, 1.0, connections=connections).rtt_ms == 10.0
 
 
 def test_one_point_tests_nothing() -> None:

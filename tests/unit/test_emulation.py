@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from enos_crdb import config
-from enos_crdb.config.emulation import Constraint, Link, Place, links, rate_kbit
+from enos_crdb.config.emulation import Constraint, Endpoint, Link, links, rate_kbit
 from enos_crdb.errors import ConfigurationError, NetworkError
 from enos_crdb.model import Host
 from enos_crdb.network import expect, judge, netem, round_trips
@@ -21,10 +21,10 @@ from enos_crdb.record import Expected, RoundTrip, Tolerance
 from tests.unit.role_files import python
 
 PLACES = (
-    Place(name="database-1", roles=("database", "keystone"), site="paris"),
-    Place(name="database-2", roles=("database",), site="paris"),
-    Place(name="database-3", roles=("database",), site="nantes"),
-    Place(name="rally-1", roles=("rally",), site="paris"),
+    Endpoint(name="database-1", roles=("database", "keystone"), site="paris"),
+    Endpoint(name="database-2", roles=("database",), site="paris"),
+    Endpoint(name="database-3", roles=("database",), site="nantes"),
+    Endpoint(name="rally-1", roles=("rally",), site="paris"),
 )
 FILE = """\
 name: net
@@ -320,9 +320,9 @@ class TestNetem:
     )
     DEVICES = {"10.9.0.11": "eno1", "10.9.1.11": "eno2"}
 
-    def survey(self, *qdiscs: dict[str, Any]) -> dict[str, netem.Survey]:
+    def survey(self, *qdiscs: dict[str, Any]) -> dict[str, netem.TrafficControl]:
         return {
-            host.name: netem.Survey(
+            host.name: netem.TrafficControl(
                 devices=self.DEVICES if host.name == "database-1" else {}, qdiscs=qdiscs, netem=True
             )
             for host in HOSTS

@@ -286,7 +286,7 @@ def test_points_of_the_latency_model_come_from_counters_and_round_trips(made: Pa
     assert galera.rtt_ms == pytest.approx(0.2)
     assert galera.replication_rtt_ms == pytest.approx(20.2)
     assert galera.comparable == pytest.approx(galera.database or 0, rel=0.01)
-    assert [(link.keystone, link.node, link.share) for link in galera.links] == [("keystone-1", "database-1", 1.0)]
+    assert [(one.keystone, one.node, one.share) for one in galera.connections] == [("keystone-1", "database-1", 1.0)]
 
 
 def test_the_model_finds_what_the_durations_were_made_of(tmp_path: Path) -> None:
