@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from enos_crdb import events
@@ -115,7 +115,7 @@ def clear(context: Context) -> None:
     if state is None:
         return
     if state["emulator"] == "netem":
-        netem.clear(context.ansible, context.resources.hosts, in_force(context))
+        netem.clear(context.ansible, context.resources.hosts, in_force(context).links)
     else:
         _emulating(context).emulate(())
     context.deployment.save(emulation=None)
@@ -130,7 +130,7 @@ def apply_file(context: Context) -> None:
     asked = [constraint.model_dump(mode="json") for constraint in emulation.constraints]
     if state is not None and state["set_at"] and state["constraints"] == asked:
         same_emulator = emulation.emulator in ("auto", state["emulator"])
-        if same_emulator and not faults(context):
+        if same_emulator and not faults(context, in_force(context)):
             return
     set_network(context, emulation)
 
@@ -142,7 +142,7 @@ def restore(context: Context) -> NetworkRecord:
     """
     wanted = emulation_in_force(context)
     state = context.deployment.state.emulation
-    missing = faults(context) if state is not None else []
+    missing = faults(context, in_force(context))
     for sentence in missing:
         events.warn(sentence)
     found = None
@@ -160,26 +160,42 @@ def emulation_in_force(context: Context) -> Emulation:
     return section.model_copy(update={"constraints": list(_constraints(state))})
 
 
-def in_force(context: Context) -> tuple[Link, ...]:
-    """The links of the constraints in force."""
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """What is emulated now. ``links`` is what the constraints mean for each pair of hosts."""
+
+    emulator: str = "none"
+    constraints: tuple[Constraint, ...] = ()
+    links: tuple[Link, ...] = ()
+    expected: tuple[Expected, ...] = ()
+
+
+def in_force(context: Context) -> InForce:
+    """What was set last, worked out for every pair of hosts: once for all who need it, as there are many pairs."""
     state = context.deployment.state.emulation
     if state is None:
-        return ()
-    return links(_constraints(state), context.resources.hosts)
+        return InForce()
+    constraints = _constraints(state)
+    planned = links(constraints, context.resources.hosts)
+    return InForce(
+        emulator=state["emulator"],
+        constraints=constraints,
+        links=planned,
+        expected=expect([Expected(**row) for row in state["baseline"]], planned),
+    )
 
 
 def _constraints(state: Mapping[str, Any]) -> tuple[Constraint, ...]:
     return tuple(Constraint.model_validate(constraint) for constraint in state["constraints"])
 
 
-def faults(context: Context) -> list[str]:
+def faults(context: Context, known: InForce) -> list[str]:
     """What is not in force of what was set: a process that died, a rule that went; a sentence each."""
-    state = context.deployment.state.emulation
-    if state is None:
+    if known.emulator == "none":
         return []
-    if state["emulator"] == "netem":
-        return netem.faults(context.ansible, context.resources.hosts, in_force(context))
-    return _emulating(context).emulation_faults(in_force(context))
+    if known.emulator == "netem":
+        return netem.faults(context.ansible, context.resources.hosts, known.links)
+    return _emulating(context).emulation_faults(known.links)
 
 
 def choose_emulator(context: Context, asked: str) -> str:
@@ -216,7 +232,11 @@ def _emulating(context: Context) -> EmulatingProvider:
 
 def measure(context: Context) -> Matrix:
     """The round trips as they are now."""
-    trips = _measure(context, _expected(context))
+    return _measured(context, in_force(context))
+
+
+def _measured(context: Context, known: InForce) -> Matrix:
+    trips = _measure(context, known.expected)
     return Matrix(at=now(), rtt=trips)
 
 
@@ -224,34 +244,21 @@ def _measure(context: Context, expected: Sequence[Expected]) -> tuple[RoundTrip,
     return round_trips.measure(context.ansible, context.resources.hosts, expected=expected)
 
 
-def _expected(context: Context) -> tuple[Expected, ...]:
-    state = context.deployment.state.emulation
-    if state is None:
-        return ()
-    return expect([Expected(**row) for row in state["baseline"]], in_force(context))
-
-
-def verdict(context: Context, matrix: Matrix, emulation: Emulation | None = None) -> Judgement:
-    """Judge what `measure` gave by what is in force; the tolerance is the file's unless given."""
-    section = emulation or context.configuration.emulation
-    return judge(
-        matrix.rtt,
-        _expected(context),
-        _tolerance(section),
-        loss=expected_loss(in_force(context)),
-        faults=faults(context),
-    )
-
-
 def _tolerance(emulation: Emulation) -> Tolerance:
     return Tolerance(percent=emulation.tolerance_percent, ms=emulation.tolerance_ms)
 
 
-def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[Matrix, Judgement]:
-    """The first matrix that is not off, or the last one."""
+def _judged(context: Context, known: InForce, emulation: Emulation) -> tuple[Matrix, Judgement]:
+    """The first matrix that is not off, or the last one, and what it says."""
     for attempt in range(1, ATTEMPTS + 1):
-        matrix = replace(measure(context), attempts=attempt)
-        judgement = verdict(context, matrix, emulation)
+        matrix = replace(_measured(context, known), attempts=attempt)
+        judgement = judge(
+            matrix.rtt,
+            known.expected,
+            _tolerance(emulation),
+            loss=expected_loss(known.links),
+            faults=faults(context, known),
+        )
         if judgement.verdict != "off" or attempt == ATTEMPTS:
             break
         events.note(f"the network is off, measuring again: {judgement.deviations[0]}")
@@ -265,14 +272,14 @@ def _measured_and_judged(context: Context, emulation: Emulation) -> tuple[Matrix
 def before(context: Context, emulation: Emulation | None = None) -> NetworkRecord:
     """Measure before the load, for the run's record. `refuse` decides whether to go on."""
     section = emulation or context.configuration.emulation
-    state = context.deployment.state.emulation
-    matrix, judgement = _measured_and_judged(context, section)
+    known = in_force(context)
+    matrix, judgement = _judged(context, known, section)
     return NetworkRecord(
-        emulator=state["emulator"] if state is not None else "none",
-        constraints=() if state is None else _constraints(state),
+        emulator=known.emulator,
+        constraints=known.constraints,
         tolerance=_tolerance(section),
         mismatch=section.mismatch,
-        expected=_expected(context),
+        expected=known.expected,
         before=matrix,
         after=None,
         verdict=judgement.verdict,
@@ -282,7 +289,7 @@ def before(context: Context, emulation: Emulation | None = None) -> NetworkRecor
 
 def after(context: Context, network: NetworkRecord) -> NetworkRecord:
     """Measure after the load; returns `network` with what was found, and the worse of the two verdicts."""
-    matrix, judgement = _measured_and_judged(context, context.configuration.emulation)
+    matrix, judgement = _judged(context, in_force(context), context.configuration.emulation)
     order = ("ok", "not measured", "off")
     return replace(
         network,
