@@ -92,10 +92,10 @@ def test_a_user_s_own_ansible_configuration_is_not_read(tmp_path: Path) -> None:
     code = (
         "import enos_crdb.ansible, enoslib\n"
         "from ansible import constants as C\n"
-        "print(C.CONFIG_FILE, C.DEFAULT_FORKS, C.INJECT_FACTS_AS_VARS)"
+        "print(C.CONFIG_FILE, C.DEFAULT_FORKS, C.INJECT_FACTS_AS_VARS, C.DEFAULT_INTERNAL_POLL_INTERVAL)"
     )
     done = SubprocessRunner().run([sys.executable, "-c", code], cwd=tmp_path, env={"HOME": str(tmp_path), **PATHS})
-    assert done.stdout.split() == [str(shipped.directory("playbooks") / "ansible.cfg"), "5", "False"]
+    assert done.stdout.split() == [str(shipped.directory("playbooks") / "ansible.cfg"), "5", "False", "0.005"]
 
 
 # what is recorded
