@@ -481,19 +481,15 @@ def test_when_the_job_is_over_nobody_is_given_other_nodes_in_silence(world: Worl
 # Jobs made by hand
 
 
+def made_by_hand(*, nodes: int) -> Any:
+    """A job at Rennes without a name and a type."""
+    resources = f"{{cluster='paradoxe'}}/nodes={nodes},walltime=04:00:00"
+    body = {"name": "", "types": [], "resources": resources, "command": "sleep 1d"}
+    return credentials.client().sites["rennes"].jobs.create(body)
+
+
 def test_a_running_job_is_used_and_kept(world: World) -> None:
-    hand = (
-        credentials.client()
-        .sites["rennes"]
-        .jobs.create(
-            {
-                "name": "",
-                "types": [],
-                "resources": "{cluster='paradoxe'}/nodes=4,walltime=04:00:00",
-                "command": "sleep 1d",
-            }
-        )
-    )
+    hand = made_by_hand(nodes=4)
     changed = {"g5k.reuse": {"rennes": hand.uid}}
     assert len(world.acquire(**changed).hosts) == 4
     assert len(world.platform.jobs) == 1
@@ -505,36 +501,14 @@ def test_a_running_job_is_used_and_kept(world: World) -> None:
 
 
 def test_a_running_job_of_the_wrong_kind_is_refused(world: World) -> None:
-    hand = (
-        credentials.client()
-        .sites["rennes"]
-        .jobs.create(
-            {
-                "name": "",
-                "types": [],
-                "resources": "{cluster='paradoxe'}/nodes=4,walltime=04:00:00",
-                "command": "sleep 1d",
-            }
-        )
-    )
+    hand = made_by_hand(nodes=4)
     error = world.refusal(**{"g5k.reuse": {"rennes": hand.uid}, "g5k.env_name": "debian12-min"})
     assert isinstance(error, ConfigurationError)
     assert f"g5k.reuse: job {hand.uid} at rennes is not of type 'deploy'" in str(error)
 
 
 def test_a_running_job_that_is_too_small_is_refused(world: World) -> None:
-    hand = (
-        credentials.client()
-        .sites["rennes"]
-        .jobs.create(
-            {
-                "name": "",
-                "types": [],
-                "resources": "{cluster='paradoxe'}/nodes=2,walltime=04:00:00",
-                "command": "sleep 1d",
-            }
-        )
-    )
+    hand = made_by_hand(nodes=2)
     changed = {"g5k.reuse": {"rennes": hand.uid}}
     assert "fewer nodes than the file needs" in str(world.refusal(**changed))
     problem = f"g5k.reuse: job {hand.uid} at rennes has 2 nodes, and the file asks for 4 there."
