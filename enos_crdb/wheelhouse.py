@@ -1,43 +1,33 @@
 """Wheelhouses: the wheels of one lock file, for one Python and one architecture, downloaded once per machine.
 
 A wheelhouse is a directory of wheels with its lock file (``requirements.txt``) and a ``uv`` that runs on the
-hosts, so that a host needs neither a package index nor pip. uv finds the files (seconds instead of a minute of
-index pages), this interpreter's pip fetches them; both follow what pip is told on this machine.
+hosts, so that a host needs neither a package index nor pip. This interpreter's pip finds, chooses, checks and keeps
+the wheels, from the index that pip is configured for on this machine (uv downloads none).
 """
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import hashlib
 import os
 import platform
-import re
 import shutil
 import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import uv
-from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.requirements import Requirement
 
 from enos_crdb import locks
 from enos_crdb.command import Runner
 from enos_crdb.errors import CommandError, DeploymentError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MACHINES = ("x86_64", "aarch64")
 """Architectures for which Keystone's compiled dependencies have wheels."""
@@ -47,11 +37,6 @@ REQUIREMENTS = "requirements.txt"
 
 _GLIBC = 31  # minor version of the oldest host's C library: Debian 11
 _DOWNLOADS = 4  # pip fetches one file after the other; beyond four of them two cores are busy
-_UNREACHABLE = (
-    "Usual reasons: no network, a proxy or an index that pip does not know of (`pip config list`), "
-    "or a version withdrawn from the index (then `invoke lock` writes a new lock file). "
-    "What was downloaded is kept; run the command again to go on."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +46,8 @@ class Target:
     python_version: str
     machine: str
 
-
-@dataclass(frozen=True, kw_only=True)
-class Wheel:
-    """A wheel to fetch: where it is and what it must contain."""
-
-    project: str
-    filename: str
-    url: str
-    sha256: str
+    def __str__(self) -> str:
+        return f"Python {self.python_version} on {self.machine}"
 
 
 def location(lock: Path, *, python_version: str, machine: str, cache_dir: Path) -> Path:
@@ -120,52 +98,28 @@ def archive(wheelhouse: Path) -> Path:
     return target
 
 
-def choose(pylock: Mapping[str, Any], allowed: frozenset[str], target: Target) -> tuple[Wheel, ...]:
-    """The best wheel of each distribution that a host can use and the lock file allows, from uv's `pylock`.
+def requirements(lock: str, target: Target) -> list[str]:
+    """What a lock file pins for hosts like `target`, each with its hashes and without its marker.
 
-    Raises `DeploymentError` naming the distributions that have none.
+    Left to pip, markers would be those of the Python that runs it, whatever ``--python-version`` says.
     """
-    rank = {tag: position for position, tag in enumerate(_tags(target))}
-    wheels = {package["name"]: _best(package, allowed, rank) for package in pylock["packages"]}
-    missing = sorted(name for name, wheel in wheels.items() if wheel is None)
-    if missing:
-        raise DeploymentError(
-            f"No wheel in the lock file fits Python {target.python_version} on {target.machine}: "
-            f"{', '.join(missing)}.\n"
-            "Choose another release (`openstack.release`) or a host with another Python."
-        )
-    return tuple(wheel for wheel in wheels.values() if wheel is not None)
-
-
-def uv_environment(pip_config: str) -> dict[str, str]:
-    """uv's environment variables for what `pip config list` printed (uv reads none of pip's files)."""
-    settings = _pip_settings(pip_config)
-    indexes = " ".join(settings.get("extra-index-url", "").split())
-    environment = {
-        "UV_DEFAULT_INDEX": settings.get("index-url", ""),
-        "UV_INDEX": indexes,
-        "UV_FIND_LINKS": " ".join(settings.get("find-links", "").split()),
-        "UV_INSECURE_HOST": " ".join(settings.get("trusted-host", "").split()),
-        "SSL_CERT_FILE": settings.get("cert", ""),
-        "HTTP_PROXY": settings.get("proxy", ""),
-        "HTTPS_PROXY": settings.get("proxy", ""),
-        # pip looks at all its indexes alike; the lock file's hashes decide what is accepted.
-        "UV_INDEX_STRATEGY": "unsafe-best-match" if indexes else "",
+    host = {
+        "implementation_name": "cpython",
+        "platform_machine": target.machine,
+        "platform_python_implementation": "CPython",
+        "python_full_version": f"{target.python_version}.0",
+        "python_version": target.python_version,
+        "sys_platform": "linux",
     }
-    return {name: value for name, value in environment.items() if value}
-
-
-def _pip_settings(pip_config: str) -> dict[str, str]:
-    """Option -> value; the environment (``:env:``) wins over ``download``, which wins over ``global``."""
-    found: dict[str, tuple[int, str]] = {}
-    sections = ("global", "download", ":env:")
-    for line in pip_config.splitlines():
-        match = re.match(r"(global|download|:env:)\.([a-z-]+)=(['\"].*)$", line)
-        if match:
-            precedence = sections.index(match[1])
-            if precedence >= found.get(match[2], (-1, ""))[0]:
-                found[match[2]] = (precedence, ast.literal_eval(match[3]))
-    return {option: value for option, (_, value) in found.items()}
+    found = []
+    for line in lock.replace("\\\n", "").splitlines():
+        if line and not line.startswith("#"):
+            pin, *hashes = line.split("--hash=")
+            wanted = Requirement(pin)
+            if wanted.marker is None or wanted.marker.evaluate(host):
+                wanted.marker = None
+                found.append(" --hash=".join([str(wanted), *hashes]) + "\n")
+    return found
 
 
 def _refuse_impossible(lock: Path, target: Target) -> None:
@@ -194,94 +148,50 @@ def _exclusive(path: Path, waiting: str, notify: Callable[[str], None]) -> Itera
 
 
 def _fill(directory: Path, lock: Path, target: Target, runner: Runner, notify: Callable[[str], None]) -> int:
-    """Put everything into `directory`, which may hold the wheels of an interrupted attempt."""
-    allowed = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", lock.read_text()))
-    wheels = choose(_resolve(lock, directory, target, runner), allowed, target)
-    absent = [wheel for wheel in wheels if not _is_there(wheel, directory)]
-    notify(f"{lock.stem}: fetching {len(absent)} of {len(wheels)} wheels for Python {target.python_version}")
-    _download(absent, directory, target, runner)
+    """Put everything into `directory`, which may hold the wheels of an interrupted attempt; the number of wheels."""
+    wanted = requirements(lock.read_text(), target)
+    notify(f"{lock.stem}: fetching {len(wanted)} wheels for Python {target.python_version}")
+    _download(wanted, directory, target, runner)
     _add_uv(directory, target, runner)
     shutil.copyfile(lock, directory / REQUIREMENTS)
-    return len(wheels)
+    return len(wanted)
 
 
-def _resolve(lock: Path, directory: Path, target: Target, runner: Runner) -> Mapping[str, Any]:
-    """Where the files of `lock` are: uv's pylock.toml for `target`."""
-    pip = runner.run([sys.executable, "-m", "pip", "config", "list"], check=False)
-    output = directory / "pylock.toml"
-    command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-deps", "--only-binary=:all:", "--no-header"]
-    command += [f"--python-version={target.python_version}"]
-    command += [f"--python-platform={target.machine}-manylinux_2_{_GLIBC}"]
-    command += ["--no-python-downloads", "--format=pylock.toml", f"--output-file={output}", str(lock)]
-    try:
-        runner.run(command, env=uv_environment(pip.stdout), timeout_s=600)
-    except CommandError as error:
-        raise DeploymentError(f"The wheels of {lock.name} were not found.\n{_UNREACHABLE}\n{error}") from error
-    found: Mapping[str, Any] = tomllib.loads(output.read_text())
-    output.unlink()
-    return found
-
-
-def _tags(target: Target) -> Iterator[Tag]:
-    """Wheel tags that a host accepts, best first."""
-    version = [int(part) for part in target.python_version.split(".")]
-    platforms = _platforms(target.machine)
-    yield from cpython_tags(version, platforms=platforms)
-    yield from compatible_tags(version, f"cp{version[0]}{version[1]}", platforms)
-
-
-def _platforms(machine: str) -> list[str]:
-    old = ["manylinux2014"] + (["manylinux2010", "manylinux1"] if machine == "x86_64" else [])
-    modern = [f"manylinux_2_{minor}" for minor in range(_GLIBC, 4, -1)]
-    return [f"{name}_{machine}" for name in [*modern, *old, "linux"]]
-
-
-def _best(package: Mapping[str, Any], allowed: frozenset[str], rank: Mapping[Tag, int]) -> Wheel | None:
-    candidates: list[tuple[int, Wheel]] = []
-    for entry in package.get("wheels", []):
-        url = entry.get("url") or Path(entry["path"]).absolute().as_uri()
-        filename = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
-        sha256 = entry["hashes"].get("sha256", "")
-        try:
-            tags = parse_wheel_filename(filename)[3]
-        except InvalidWheelFilename:
-            continue
-        fitting = [rank[tag] for tag in tags if tag in rank]
-        if sha256 in allowed and fitting:
-            wheel = Wheel(project=package["name"], filename=filename, url=url, sha256=sha256)
-            candidates.append((min(fitting), wheel))
-    return min(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
-
-
-def _is_there(wheel: Wheel, directory: Path) -> bool:
-    path = directory / wheel.filename
-    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == wheel.sha256
-
-
-def _download(wheels: Sequence[Wheel], directory: Path, target: Target, runner: Runner) -> None:
-    """Fetch `wheels` with several pips at once; each is given addresses and hashes and looks at no index."""
-    command = [*_pip_download(target), "--require-hashes", f"--dest={directory}"]
+def _download(wanted: Sequence[str], directory: Path, target: Target, runner: Runner) -> None:
+    """Fetch `wanted` with several pips at once. What is in `directory` is kept where its hash is right."""
 
     def fetch(number: int) -> None:
-        share = directory / f"fetch-{number}.txt"
-        lines = [f"{w.project} @ {w.url} --hash=sha256:{w.sha256}\n" for w in wheels[number::_DOWNLOADS]]
-        share.write_text("".join(lines))
-        runner.run([*command, f"--requirement={share}"], timeout_s=1800)
-        share.unlink()
+        share = "".join(wanted[number::_DOWNLOADS])
+        _pip(["--require-hashes", "--requirement=/dev/stdin"], directory, target, runner, input=share)
 
-    try:
-        with ThreadPoolExecutor(_DOWNLOADS) as pool:
-            list(pool.map(fetch, range(min(_DOWNLOADS, len(wheels)))))
-    except CommandError as error:
-        raise DeploymentError(f"Wheels could not be downloaded.\n{_UNREACHABLE}\n{error}") from error
+    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+        list(pool.map(fetch, range(min(_DOWNLOADS, len(wanted)))))
 
 
-def _pip_download(target: Target) -> list[str]:
+def _pip(what: Sequence[str], directory: Path, target: Target, runner: Runner, *, input: str | None = None) -> None:
+    """Download wheels for `target` into `directory`."""
     abi = f"cp{target.python_version.replace('.', '')}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += [f"--python-version={target.python_version}", "--implementation=cp"]
-    command += [f"--abi={abi}", "--abi=abi3", "--abi=none"]
-    return command + [f"--platform={name}" for name in _platforms(target.machine)]
+    command += [f"--abi={abi}", "--abi=abi3", "--abi=none", *(f"--platform={name}" for name in _platforms(target))]
+    try:
+        runner.run([*command, f"--dest={directory}", *what], input=input, timeout_s=1800)
+    except CommandError as error:
+        said = [line for line in error.stderr.splitlines() if "Expected     or" not in line]  # every hash of a pin
+        raise DeploymentError(
+            f"Wheels for {target} could not be downloaded.\n"
+            "Usual reasons: no network, a proxy or an index that pip does not know of (`pip config list`), a version "
+            "withdrawn from the index (then `invoke lock` writes a new lock file), or no wheel for these hosts (then "
+            "choose another `openstack.release`, or hosts with another Python).\n"
+            "What was downloaded is kept; run the command again to go on.\npip's words:\n" + "\n".join(said[-15:])
+        ) from error
+
+
+def _platforms(target: Target) -> list[str]:
+    """pip's names of what a host can run, which it does not derive from the newest."""
+    old = ["manylinux2014"] + (["manylinux2010", "manylinux1"] if target.machine == "x86_64" else [])
+    modern = [f"manylinux_2_{minor}" for minor in range(_GLIBC, 4, -1)]
+    return [f"{name}_{target.machine}" for name in [*modern, *old, "linux"]]
 
 
 def _add_uv(directory: Path, target: Target, runner: Runner) -> None:
@@ -291,10 +201,7 @@ def _add_uv(directory: Path, target: Target, runner: Runner) -> None:
         shutil.copyfile(uv.find_uv_bin(), program)
     else:
         scratch = directory / "uv-wheel"
-        try:
-            runner.run([*_pip_download(target), f"--dest={scratch}", "uv"], timeout_s=600)
-        except CommandError as error:
-            raise DeploymentError(f"uv for {target.machine} could not be had.\n{_UNREACHABLE}\n{error}") from error
+        _pip(["uv"], scratch, target, runner)
         _extract_uv(next(scratch.glob("uv-*.whl")), program)
         shutil.rmtree(scratch)
     program.chmod(0o755)

@@ -38,7 +38,7 @@ def documents(contents: Contents) -> dict[str, str]:
         **found,
         README: readme(contents, described),
         CITATION: citation(described),
-        CRATE: crate(contents, described, sorted([*contents.files, *found])),
+        CRATE: crate(described, sorted([*contents.files, *found])),
     }
 
 
@@ -66,7 +66,7 @@ def _described(contents: Contents) -> dict[str, Any]:
         "description": given.get("description") or "Measurements of OpenStack Keystone, made with enos_crdb.",
         "authors": given.get("authors") or [],
         "licence": given.get("licence"),
-        "doi": given.get("doi"),
+        "doi": (given.get("doi") or "").removeprefix("https://doi.org/").removeprefix("doi:"),
         "keywords": given.get("keywords") or ["OpenStack", "Keystone", "benchmark"],
         "began": min(times, default=""),
         "ended": max(times, default=""),
@@ -85,119 +85,104 @@ def _records(contents: Contents) -> Iterator[RunRecord]:
 
 def citation(described: Mapping[str, Any]) -> str:
     """CITATION.cff. Names are kept as they are written: which part of one is the family's is not ours to guess."""
-    authors = [
+    document = _given(
         {
-            "name": author["name"],
-            **({"orcid": f"https://orcid.org/{author['orcid']}"} if author.get("orcid") else {}),
+            "cff-version": "1.2.0",
+            "message": "If you use these data, please cite them as below.",
+            "type": "dataset",
+            "title": described["title"],
+            "abstract": described["description"],
+            "authors": [_given({"name": one["name"], "orcid": _orcid(one)}) for one in described["authors"]]
+            or [{"name": "unknown"}],
+            "doi": described["doi"],
+            "license": described["licence"],
+            "date-released": described["ended"][:10],
+            "keywords": list(dict.fromkeys(described["keywords"])),
         }
-        for author in described["authors"]
-    ]
-    document = {
-        "cff-version": "1.2.0",
-        "message": "If you use these data, please cite them as below.",
-        "type": "dataset",
-        "title": described["title"],
-        "abstract": described["description"],
-        "authors": authors or [{"name": "unknown"}],
-        **({"doi": _doi(described["doi"])} if described["doi"] else {}),
-        **({"license": described["licence"]} if described["licence"] else {}),
-        **({"date-released": described["ended"][:10]} if described["ended"] else {}),
-        "keywords": list(dict.fromkeys(described["keywords"])),
-    }
+    )
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 
-def _doi(text: str) -> str:
-    """``10.x/y``, however it was written."""
-    return text.removeprefix("https://doi.org/").removeprefix("doi:")
-
-
-def crate(contents: Contents, described: Mapping[str, Any], files: list[str]) -> str:
+def crate(described: Mapping[str, Any], files: list[str]) -> str:
     """The RO-Crate: the data set, its files, authors, licence, and the program that made it."""
-    people, organisations = _people(described["authors"])
+    parts = [_file(path) for path in [*files, README, CITATION, SUMS]]
+    organisations = _organisations(described["authors"])
+    people = [_person(number, one, organisations) for number, one in enumerate(described["authors"], 1)]
     licence = _licence(described["licence"])
-    root = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": described["title"],
-        "description": described["description"],
-        "datePublished": described["ended"][:10] or "1970-01-01",
-        "license": {"@id": licence["@id"]},
-        "keywords": ", ".join(described["keywords"]),
-        "hasPart": [{"@id": path} for path in [*files, README, CITATION, SUMS]],
-        "mentions": {"@id": "#measurement"},
-        **({"author": [{"@id": person["@id"]} for person in people]} if people else {}),
-        **({"identifier": f"https://doi.org/{_doi(described['doi'])}"} if described["doi"] else {}),
-    }
-    graph = [
-        {
-            "@id": CRATE,
-            "@type": "CreativeWork",
-            "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
-            "about": {"@id": "./"},
-        },
-        root,
-        *people,
-        *organisations,
-        licence,
-        *_measurement(described, [person["@id"] for person in people]),
-        *(_file(path) for path in [*files, README, CITATION, SUMS]),
-    ]
+    commit = f" (commit {described['commit']})" if described["commit"] else ""
+    program = _entity("#enos_crdb", "SoftwareApplication", name="enos_crdb", version=f"{described['version']}{commit}")
+    root = _entity(
+        "./",
+        "Dataset",
+        name=described["title"],
+        description=described["description"],
+        datePublished=described["ended"][:10] or "1970-01-01",
+        license=_reference(licence),
+        keywords=", ".join(described["keywords"]),
+        hasPart=[_reference(part) for part in parts],
+        mentions={"@id": "#measurement"},
+        author=[_reference(person) for person in people],
+        identifier=f"https://doi.org/{described['doi']}" if described["doi"] else "",
+    )
+    measurement = _entity(
+        "#measurement",
+        "CreateAction",
+        name="Drawn at random; nothing was measured" if described["synthetic"] else "Measurement",
+        instrument=_reference(program),
+        result=_reference(root),
+        agent=[_reference(person) for person in people],
+        startTime=described["began"],
+        endTime=described["ended"],
+    )
+    itself = _entity(CRATE, "CreativeWork", conformsTo={"@id": "https://w3id.org/ro/crate/1.1"}, about=_reference(root))
+    graph = [itself, root, *people, *organisations.values(), licence, measurement, program, *parts]
     text = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
     return json.dumps(text, indent=1, ensure_ascii=False) + "\n"
 
 
-def _people(authors: list[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    names = list(dict.fromkeys(author["affiliation"] for author in authors if author.get("affiliation")))
-    places = {name: f"#organisation-{number}" for number, name in enumerate(names, 1)}
-    people = [
-        {
-            "@id": f"https://orcid.org/{author['orcid']}" if author.get("orcid") else f"#author-{number}",
-            "@type": "Person",
-            "name": author["name"],
-            **({"affiliation": {"@id": places[author["affiliation"]]}} if author.get("affiliation") else {}),
-        }
-        for number, author in enumerate(authors, 1)
-    ]
-    return people, [{"@id": place, "@type": "Organization", "name": name} for name, place in places.items()]
+def _entity(identifier: str, kind: str, /, **properties: Any) -> dict[str, Any]:
+    """A node of the crate's graph, without the properties that nobody gave."""
+    return {"@id": identifier, "@type": kind, **_given(properties)}
+
+
+def _given(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if value}
+
+
+def _reference(entity: Mapping[str, Any]) -> dict[str, str]:
+    return {"@id": entity["@id"]}
+
+
+def _organisations(authors: list[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    names = dict.fromkeys(one["affiliation"] for one in authors if one.get("affiliation"))
+    return {name: _entity(f"#organisation-{number}", "Organization", name=name) for number, name in enumerate(names, 1)}
+
+
+def _person(number: int, author: Mapping[str, Any], organisations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    organisation = organisations.get(author.get("affiliation") or "")
+    return _entity(
+        _orcid(author) or f"#author-{number}",
+        "Person",
+        name=author["name"],
+        affiliation=organisation and _reference(organisation),
+    )
+
+
+def _orcid(author: Mapping[str, Any]) -> str:
+    return f"https://orcid.org/{author['orcid']}" if author.get("orcid") else ""
 
 
 def _licence(name: str | None) -> dict[str, Any]:
     if name is None:
-        return {
-            "@id": "#no-licence",
-            "@type": "CreativeWork",
-            "name": "No licence was given",
-            "description": "Ask the authors before you use these data.",
-        }
-    link = name if name.startswith("http") else f"https://spdx.org/licenses/{name}"
-    return {"@id": link, "@type": "CreativeWork", "name": name}
-
-
-def _measurement(described: Mapping[str, Any], people: list[str]) -> list[dict[str, Any]]:
-    """The act of measuring, and the program it was done with."""
-    action = {
-        "@id": "#measurement",
-        "@type": "CreateAction",
-        "name": "Measurement" if not described["synthetic"] else "Drawn at random; nothing was measured",
-        "instrument": {"@id": "#enos_crdb"},
-        "result": {"@id": "./"},
-        **({"agent": [{"@id": person} for person in people]} if people else {}),
-        **({"startTime": described["began"], "endTime": described["ended"]} if described["ended"] else {}),
-    }
-    program = {
-        "@id": "#enos_crdb",
-        "@type": "SoftwareApplication",
-        "name": "enos_crdb",
-        "version": described["version"] + (f" (commit {described['commit']})" if described["commit"] else ""),
-    }
-    return [action, program]
+        description = "Ask the authors before you use these data."
+        return _entity("#no-licence", "CreativeWork", name="No licence was given", description=description)
+    return _entity(name if name.startswith("http") else f"https://spdx.org/licenses/{name}", "CreativeWork", name=name)
 
 
 def _file(path: str) -> dict[str, Any]:
     kind = next((encoding for end, encoding in ENCODINGS.items() if path.endswith(end)), "text/plain")
-    return {"@id": path, "@type": "File", "name": path.rpartition("/")[2], "encodingFormat": kind}
+    return _entity(path, "File", name=path.rpartition("/")[2], encodingFormat=kind)
 
 
 def readme(contents: Contents, described: Mapping[str, Any]) -> str:
@@ -213,7 +198,7 @@ def readme(contents: Contents, described: Mapping[str, Any]) -> str:
         "",
         f"Authors: {', '.join(author['name'] for author in described['authors']) or 'not given'}",
         f"Licence: {described['licence'] or 'not given: ask the authors'}",
-        *([f"DOI: {_doi(described['doi'])}"] if described["doi"] else []),
+        *([f"DOI: {described['doi']}"] if described["doi"] else []),
         "",
         "## Use",
         "",

@@ -354,7 +354,7 @@ def test_a_job_made_by_hand(grid: Grid, user: User, platform: Platform, tmp_path
 REFUSALS = (
     (messages.COULD_RUN.format("2030-01-02 03:04:05"), 4, "2030-01-02 03:04:05"),
     (messages.NOT_ENOUGH, 4, "fewer"),
-    (messages.MADE_UP["project"].format(user="jdoe", project="theirs"), 2, "g5k.project"),
+    (messages.UNKNOWN_TYPE.format("nigth"), 2, "g5k.job_type"),
 )
 """The others are tried in tests/unit/test_g5k_provider.py."""
 

@@ -117,7 +117,7 @@ def test_rules_of_admission(platform: Platform, api: Any) -> None:
         (job_body("nodes=1", project="theirs"), "project theirs"),
         (job_body("nodes=1", queue="fast"), "queue fast does not exist"),
         (job_body("nodes=1", types=["deploi"]), "unknown job type: deploi"),
-        (job_body("nodes=1,walltime=2:0:0"), "walltime"),
+        (job_body("nodes=1,walltime=2:0:0"), "Walltime too big"),
     ):
         with pytest.raises(Grid5000CreateError, match=words):
             create(body)

@@ -481,19 +481,15 @@ def test_when_the_job_is_over_nobody_is_given_other_nodes_in_silence(world: Worl
 # Jobs made by hand
 
 
+def made_by_hand(*, nodes: int) -> Any:
+    """A job at Rennes without a name and a type."""
+    resources = f"{{cluster='paradoxe'}}/nodes={nodes},walltime=04:00:00"
+    body = {"name": "", "types": [], "resources": resources, "command": "sleep 1d"}
+    return credentials.client().sites["rennes"].jobs.create(body)
+
+
 def test_a_running_job_is_used_and_kept(world: World) -> None:
-    hand = (
-        credentials.client()
-        .sites["rennes"]
-        .jobs.create(
-            {
-                "name": "",
-                "types": [],
-                "resources": "{cluster='paradoxe'}/nodes=4,walltime=04:00:00",
-                "command": "sleep 1d",
-            }
-        )
-    )
+    hand = made_by_hand(nodes=4)
     changed = {"g5k.reuse": {"rennes": hand.uid}}
     assert len(world.acquire(**changed).hosts) == 4
     assert len(world.platform.jobs) == 1
@@ -505,36 +501,14 @@ def test_a_running_job_is_used_and_kept(world: World) -> None:
 
 
 def test_a_running_job_of_the_wrong_kind_is_refused(world: World) -> None:
-    hand = (
-        credentials.client()
-        .sites["rennes"]
-        .jobs.create(
-            {
-                "name": "",
-                "types": [],
-                "resources": "{cluster='paradoxe'}/nodes=4,walltime=04:00:00",
-                "command": "sleep 1d",
-            }
-        )
-    )
+    hand = made_by_hand(nodes=4)
     error = world.refusal(**{"g5k.reuse": {"rennes": hand.uid}, "g5k.env_name": "debian12-min"})
     assert isinstance(error, ConfigurationError)
     assert f"g5k.reuse: job {hand.uid} at rennes is not of type 'deploy'" in str(error)
 
 
 def test_a_running_job_that_is_too_small_is_refused(world: World) -> None:
-    hand = (
-        credentials.client()
-        .sites["rennes"]
-        .jobs.create(
-            {
-                "name": "",
-                "types": [],
-                "resources": "{cluster='paradoxe'}/nodes=2,walltime=04:00:00",
-                "command": "sleep 1d",
-            }
-        )
-    )
+    hand = made_by_hand(nodes=2)
     changed = {"g5k.reuse": {"rennes": hand.uid}}
     assert "fewer nodes than the file needs" in str(world.refusal(**changed))
     problem = f"g5k.reuse: job {hand.uid} at rennes has 2 nodes, and the file asks for 4 there."
@@ -583,22 +557,14 @@ def refused(error: EnosCrdbError, kind: type[EnosCrdbError], remedy: str) -> Non
     ("said", "kind", "remedy"),
     [
         ('Bad resource request (ERROR:  column "foo" does not exist)', ConfigurationError, "g5k.reservable_disks"),
-        (
-            "[ADMISSION RULE] Error: Walltime too big for this job, it is limited to 2 hours",
-            ConfigurationError,
-            "g5k.walltime",
-        ),
-        ("[ADMISSION RULE] Error: unknown job type: nigth", ConfigurationError, "g5k.job_type"),
-        ("[ADMISSION RULE] Error: jdoe is not a member of the project x", ConfigurationError, "g5k.project"),
-        ("queue fast does not exist", ConfigurationError, "g5k.queue"),
-        (
-            "[ADMISSION RULE] Error: a job cannot both be in queue production and be a reservation.",
-            ConfigurationError,
-            "g5k.queue",
-        ),
-        ("[ADMISSION RULE] Error: you cannot have more than 2 waiting advance reservations.", ProviderError, "oardel"),
-        ("[ADMISSION RULE] Error: this job would violate the usage policy", ProviderError, "night"),
+        (messages.WALLTIME.format(2), ConfigurationError, "g5k.walltime"),
+        (messages.DATE_FORMAT, ConfigurationError, "g5k.reservation"),
+        (messages.UNKNOWN_TYPE.format("nigth"), ConfigurationError, "g5k.job_type"),
+        (messages.NO_QUEUE.format("fast"), ConfigurationError, "g5k.queue"),
+        (messages.TOO_MANY_RESERVATIONS, ProviderError, "oardel"),
+        (messages.NOT_A_MEMBER.format(user="jdoe", project="x"), ProviderError, "not a member of the project x"),
         ("[ADMISSION RULE] Error: something never heard of", ProviderError, "something never heard of"),
+        ("[ADMISSION RULE] Error: something never heard of", ProviderError, "UsagePolicy"),
     ],
 )
 def test_every_refusal_of_oar_has_a_remedy(said: str, kind: type[EnosCrdbError], remedy: str) -> None:
@@ -617,6 +583,8 @@ def test_every_refusal_of_oar_has_a_remedy(said: str, kind: type[EnosCrdbError],
         (Fault(pattern="GET /sites", status=200, body="<html>", times=-1), "what answered is not Grid'5000's API"),
         (Fault(pattern="POST .*/jobs", status=401, times=-1), "does not accept your login (401)"),
         (Fault(pattern="POST .*/jobs", drop=True, times=-1), "cannot be reached"),
+        (Fault(pattern="POST .*/jobs", drop=True, times=-1), "Connection"),  # requests' own words
+        (Fault(pattern="GET /sites", status=401, body=messages.UNAUTHORIZED, times=-1), "401 Unauthorized"),
         (Fault(pattern="POST .*/jobs", after_s=1.5, times=-1), "did not answer in time"),
     ],
 )
@@ -648,14 +616,21 @@ def test_a_card_that_cannot_be_moved_is_told(world: World) -> None:
 def test_kadeploy_of_an_unknown_environment_is_told(world: World) -> None:
     error = world.refusal(**{"g5k.env_name": "debian99-min"})
     assert isinstance(error, ConfigurationError)
-    assert "'debian99-min'" in str(error)
+    assert "environment debian99-min::: does not exist" in str(error)
     assert "Correct g5k.env_name" in str(error)
 
 
-def test_an_installation_that_is_still_at_work_is_told(world: World) -> None:
-    told = "Cannot launch deployment: paradoxe-1.rennes.grid5000.fr is already involved in deployment D-17"
-    world.platform.faults.append(Fault(pattern="POST .*/deployments", status=400, body=told, times=-1))
-    assert "An interrupted deployment is still at work" in str(world.refusal(**{"g5k.env_name": "debian12-min"}))
+def test_what_kadeploy_says_is_shown_as_it_is_when_it_is_not_known(world: World) -> None:
+    said = "Cannot launch deployment: paradoxe-1.rennes.grid5000.fr is already involved in deployment D-17"
+    world.platform.faults.append(Fault(pattern="POST .*/deployments", status=400, body=said, times=-1))
+    assert said in str(world.refusal(**{"g5k.env_name": "debian12-min"}))
+
+
+def test_nodes_that_may_not_be_installed(world: World) -> None:
+    world.platform.faults.append(Fault(pattern="POST .*/deployments", status=400, body=messages.NO_RIGHTS, times=-1))
+    error = str(world.refusal(**{"g5k.env_name": "debian12-min"}))
+    assert "not of type 'deploy'" in error
+    assert messages.NO_RIGHTS in error
 
 
 # The password

@@ -525,6 +525,15 @@ def test_virtualbox_that_is_not_there(bed: Bed, monkeypatch: pytest.MonkeyPatch)
             "port",
         ),
         (
+            "Call to virDomainDefineXML failed: invalid argument: could not find capabilities for domaintype=kvm",
+            "lv.driver",
+        ),
+        (
+            "Call to virDomainCreate failed: internal error: process exited while connecting to monitor:\n"
+            "qemu-system-x86_64: -accel kvm: failed to initialize kvm: Device or resource busy",
+            "lv.driver",
+        ),
+        (
             "Call to virDomainCreateWithFlags failed: internal error: qemu unexpectedly closed the monitor: "
             "qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69",
             "lv.driver",

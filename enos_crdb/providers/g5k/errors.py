@@ -1,4 +1,4 @@
-"""What EnOSlib, the API and ssh raise, as sentences with a remedy."""
+"""What EnOSlib, the API and ssh raise, as sentences with a remedy; their own words are always in them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from grid5000.exceptions import (
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, ProviderError
 from enos_crdb.providers.g5k import oar
 
-STATUS = "https://www.grid5000.fr/status tells about maintenance and incidents."
+STATUS = "https://www.grid5000.fr/status lists maintenance and incidents."
 
 
 @contextmanager
@@ -48,13 +48,13 @@ def explained(doing: str) -> Iterator[None]:
     except TypeError as error:
         if "'Response' object" not in str(error):  # what python-grid5000 trips over when the answer is no JSON
             raise
-        raise _not_json(doing) from error
+        raise _not_json(error, doing) from error
     except ValueError as error:
         if "enough NIC" not in str(error):
             raise
         raise ConfigurationError(
             f"g5k.networks.database: a node has no second network card for the VLAN ({error}).\n"
-            "Choose another cluster (`enos_crdb check --env FILE` tells which have one), or `prod`."
+            "Choose another cluster (`enos_crdb check --env FILE` lists those that have one), or `prod`."
         ) from error
 
 
@@ -69,8 +69,8 @@ def explain(error: Exception, doing: str) -> EnosCrdbError:
             return _refused(str(error.msg), doing)
         case Grid5000AuthenticationError():
             return ProviderError(
-                "Grid'5000 does not accept your login (401).\nUsually the password in ~/.python-grid5000.yaml is not "
-                "that of the account any more, or the account has expired: https://api.grid5000.fr/ui/account."
+                f"Grid'5000 does not accept your login (401): {oar.words(_text(error))}.\nCorrect the password in "
+                "~/.python-grid5000.yaml, and see whether the account has expired: https://api.grid5000.fr/ui/account."
             )
         case Grid5000Error():
             return _http(error, doing)
@@ -93,7 +93,7 @@ def _http(error: Any, doing: str) -> EnosCrdbError:
     if isinstance(error, Grid5000CreateError) and code != 503 and (known := oar.undeployed(_text(error))):
         return known
     if isinstance(error, Grid5000ParsingError):
-        return _not_json(doing)
+        return _not_json(error, doing)
     said = f"{doing[0].upper()}{doing[1:]} failed: the API answered {code} ({oar.words(_text(error))})."
     if code == 403:
         return ProviderError(
@@ -103,17 +103,17 @@ def _http(error: Any, doing: str) -> EnosCrdbError:
     if code == 404:
         return ConfigurationError(
             f"{said}\nGrid'5000 does not have such a site, cluster, job or VLAN. Check the names in `g5k`; "
-            "`enos_crdb check --env FILE` tells which do not exist."
+            "`enos_crdb check --env FILE` names those that do not exist."
         )
     if code is not None and code >= 500:
         return ProviderError(f"{said}\nThe fault is on Grid'5000's side; try again later. {STATUS}")
     return ProviderError(f"{said}\nCheck the section `g5k` of the file. {STATUS}")
 
 
-def _not_json(doing: str) -> EnosCrdbError:
+def _not_json(error: Exception, doing: str) -> EnosCrdbError:
     return ProviderError(
-        f"{doing[0].upper()}{doing[1:]} failed: what answered is not Grid'5000's API.\n"
-        "Usually a proxy or a page to log in stands between, or `uri` in ~/.python-grid5000.yaml is wrong."
+        f"{doing[0].upper()}{doing[1:]} failed: what answered is not Grid'5000's API ({error}).\n"
+        "A proxy or a page to log in may stand between; check `uri` in ~/.python-grid5000.yaml."
     )
 
 
@@ -123,24 +123,23 @@ def _text(error: Any) -> str:
 
 
 def _transport(error: requests.RequestException, doing: str) -> EnosCrdbError:
-    host = getattr(error.request, "url", None) or "api.grid5000.fr"
-    where = re.sub(r"^https?://([^/@]+).*", r"\1", str(host))
-    begin = f"{doing[0].upper()}{doing[1:]} failed:"
+    if isinstance(error, requests.exceptions.JSONDecodeError):
+        return _not_json(error, doing)
     match error:
         case requests.exceptions.SSLError():
-            return ProviderError(
-                f"{begin} {where} shows a certificate that this machine does not trust.\n"
-                "Usually the package ca-certificates is missing or old, or a proxy stands between."
-            )
-        case requests.exceptions.JSONDecodeError():
-            return _not_json(doing)
+            what = "shows a certificate that this machine does not trust"
         case requests.exceptions.RetryError():
-            return ProviderError(f"{begin} {where} answered with errors five times (5xx).\nTry again later. {STATUS}")
+            what = "answered with errors five times (5xx)"
         case requests.exceptions.Timeout():
-            return ProviderError(f"{begin} {where} did not answer in time.\nTry again later. {STATUS}")
+            what = "did not answer in time"
+        case _:
+            what = "cannot be reached"
+    url = str(getattr(error.request, "url", None) or "api.grid5000.fr")
+    where = re.sub(r"^https?://([^/@]+).*", r"\1", url)
+    said = re.sub(r"//[^/@\s]+@", "//", str(error))  # a `uri` may hold a password
     return ProviderError(
-        f"{begin} {where} cannot be reached.\nUsually this machine has no way to the Internet, or `uri` in "
-        f"~/.python-grid5000.yaml is wrong. {STATUS}"
+        f"{doing[0].upper()}{doing[1:]} failed: {where} {what} ({said}).\n"
+        f"Check this machine's network, certificates, and `uri` in ~/.python-grid5000.yaml; try again later. {STATUS}"
     )
 
 
@@ -150,7 +149,7 @@ def _hosts(error: EnosError, doing: str) -> EnosCrdbError:
             return ProviderError(_unreachable(error.hosts, failed=isinstance(error, EnosFailedHostsError)))
         case EnosG5kKavlanNodesError():
             return ProviderError(
-                f"Grid'5000 could not move network cards into the VLAN: {error}.\nUsually the switch was busy: try "
+                f"Grid'5000 could not move network cards into the VLAN: {error}.\nTry "
                 "`enos_crdb deploy` again. If it stays, choose another cluster, or g5k.networks.database: prod."
             )
         case EnosG5kDuplicateJobsError():
@@ -167,9 +166,9 @@ def _unreachable(results: Any, *, failed: bool) -> str:
     told = " ".join(str(payload.get("stdout") or payload.get("stderr") or payload.get("msg") or "").split())[-300:]
     what = "A command failed on" if failed else "ssh does not reach"
     why = (
-        "Usually the node, or the network of its site, has a problem."
+        STATUS
         if failed
-        else "Usually the ssh key of this machine is not known to Grid'5000, or ssh cannot pass access.grid5000.fr "
+        else "Check that Grid'5000 knows the ssh key of this machine, and that ssh passes access.grid5000.fr "
         "(g5k.jump; docs/how-to/grid5000.md); else the node is broken."
     )
     return (

@@ -10,7 +10,7 @@ from datetime import datetime
 from enos_crdb.config.g5k import TIMEZONE
 from enos_crdb.errors import ConfigurationError, EnosCrdbError, ProviderError
 
-CHECK = "`enos_crdb check --env FILE` tells what is free, and when"
+CHECK = "`enos_crdb check --env FILE` lists what is free, and when"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ REFUSALS = (
         file=True,
     ),
     Refusal(
-        words=r"start date|date format",
+        words=r"start date",
         meaning='OAR does not understand g5k.reservation.\nWrite it like "2026-12-01 19:00:00" (French time).',
         file=True,
     ),
@@ -55,31 +55,20 @@ REFUSALS = (
         f"{CHECK}. Ask for fewer with machines.N.count, or choose another g5k.cluster or g5k.queue.",
     ),
     Refusal(
-        words=r"(?i)walltime",
+        words=r"Walltime too big",
         meaning="The queue does not allow such a long job.\nShorten g5k.walltime, or choose the time with "
         "g5k.reservation (nights and week-ends allow more).",
         file=True,
     ),
     Refusal(
-        words=r"(?i)bad resource request|no such property|property|column .* does not exist|syntax error",
-        meaning="OAR does not know a property that the request names: usually reservable disks or a kind of VLAN that "
-        "the site does not have.\nCheck g5k.reservable_disks, g5k.networks.database and the names of clusters.",
+        words=r"Bad resource request",
+        meaning="OAR does not know a property that the request names: reservable disks or a kind of VLAN that the site "
+        "does not have.\nCheck g5k.reservable_disks, g5k.networks.database and the names of clusters.",
         file=True,
     ),
     Refusal(
-        words=r"(?i)job type|unknown type",
+        words=r"unknown job type",
         meaning="OAR does not know one of the job's types.\nCorrect g5k.job_type.",
-        file=True,
-    ),
-    Refusal(
-        words=r"(?i)usage ?policy|charter|quota",
-        meaning="The job does not respect the usage policy (during the day, about two hours of a cluster per site and "
-        "user).\nAsk for fewer hosts or a shorter walltime, or reserve a night or a week-end with g5k.reservation.",
-    ),
-    Refusal(
-        words=r"(?i)project|granting access|group",
-        meaning="OAR does not accept the project that the usage is to be counted for.\nSet g5k.project to a group of "
-        "yours: https://api.grid5000.fr/ui/account shows them.",
         file=True,
     ),
     Refusal(
@@ -88,33 +77,27 @@ REFUSALS = (
         "`oardel` on the site's frontend), or leave g5k.reservation out.",
     ),
     Refusal(
-        words=r"(?i)queue",
-        meaning="The queue does not take the job: it does not exist, is not for you, or takes no reservations.\n"
-        "Change g5k.queue, or leave g5k.reservation out.",
+        words=r"queue .* does not exist",
+        meaning="There is no such queue.\nChange g5k.queue.",
         file=True,
     ),
 )
-"""The first that matches counts."""
+"""Words from the sources of OAR, its published admission rules, the API and EnOSlib. The first that matches counts."""
 
 KADEPLOY = (
     Refusal(
-        words=r"(?i)environment",
+        words=r"Invalid environment specification",
         meaning="kadeploy does not have the environment, or not for this kind of node.\nCorrect g5k.env_name (and "
         "g5k.env_version): `kaenv3 -l` on the site's frontend lists them.",
         file=True,
     ),
     Refusal(
-        words=r"(?i)rights|permission",
+        words=r"do not have sufficient rights",
         meaning="The nodes may not be installed by you: the job is over, or is not of type 'deploy'.\n"
         "`enos_crdb destroy`, then deploy again.",
     ),
-    Refusal(
-        words=r"(?i)already|in progress|another deployment",
-        meaning="An interrupted deployment is still at work on the nodes.\nWait some minutes, then `enos_crdb deploy` "
-        "goes on.",
-    ),
 )
-"""The same for kadeploy."""
+"""The same for kadeploy, in the words that the API passes on."""
 
 _NOISE = r"\[ADMISSION RULE\] (Set default|Modify resource|Add)|Generate a job key|OAR_JOB_ID=|Oarsub failed"
 
@@ -127,7 +110,9 @@ def refused(text: str, doing: str) -> EnosCrdbError:
         if match := re.search(refusal.words, said):
             kind = ConfigurationError if refusal.file else ProviderError
             return kind(f"{first}.\n{refusal.meaning.format(**match.groupdict())}")
-    return ProviderError(f"{first}.\nThese are OAR's words; `oarsub` on the site's frontend would say the same.")
+    return ProviderError(
+        f"{first}.\nThese are OAR's words. What a job may ask for: https://www.grid5000.fr/w/Grid5000:UsagePolicy."
+    )
 
 
 def undeployed(text: str) -> EnosCrdbError | None:

@@ -9,8 +9,7 @@ SHOWN_LINES = 15
 
 _MEANINGS: tuple[tuple[str, str], ...] = (
     (
-        r"could not be found or could not be accessed in the remote|[Bb]ox '[^']*' (does not exist|could not be)"
-        r"|The requested URL returned error: 404",
+        r"could not be found or could not be accessed in the remote|The requested URL returned error: 404",
         "There is no such box, or the catalogue cannot be reached. Check vagrant.box and vagrant.box_version, or "
         "fetch the box once with `vagrant box add NAME`, or name a file or a URL with vagrant.box_url.",
     ),
@@ -19,8 +18,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "The box exists, but not for this backend: choose another vagrant.box, or another vagrant.backend.",
     ),
     (
-        r"no available version that matches|version constraint",
-        "vagrant.box_version fits no version of the box (`vagrant box list` tells which are here).",
+        r"no available version that matches",
+        "vagrant.box_version fits no version of the box (`vagrant box list` lists those that are here).",
     ),
     (
         r"Could ?n[o']t resolve host|Failed to connect to|Connection timed out after"
@@ -29,18 +28,18 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "add the box from a file: `vagrant box add FILE --name NAME`.",
     ),
     (
-        r"VT-x is (disabled|not available)|VERR_(VMX|SVM|CPU)_|AMD-V is (disabled|not available)",
+        r"(VT-x|AMD-V) is (disabled|not available)|VERR_(VMX|SVM)_",
         "The processor's virtualisation is switched off or used by another hypervisor: switch VT-x or AMD-V on in the "
         "firmware's setup, or stop what uses it (KVM beside VirtualBox).",
     ),
     (
-        r"[Cc]ould not access KVM|Cannot access KVM|KVM is not available|domain type kvm|/dev/kvm|failed to set MSR"
-        r"|kvm_\w+: Assertion",
+        r"Could not access KVM kernel module|failed to initialize (kvm|KVM)|requires KVM, but it is not available"
+        r"|domaintype=kvm|failed to set MSR|kvm_\w+: Assertion",
         "KVM cannot be used. Load kvm_intel or kvm_amd, or do without it, slowly: "
         "vagrant.config_extra: 'config.vm.provider(:libvirt) { |lv| lv.driver = \"qemu\" }'.",
     ),
     (
-        r"libvirt-sock|virtqemud-sock|polkit|authentication unavailable|Access denied by server",
+        r"Failed to connect socket to|authentication unavailable",
         "libvirt does not run, or does not let this user in: start libvirtd; as an ordinary user, join the group "
         "libvirt (`sudo usermod -aG libvirt $USER`) and log in again.",
     ),
@@ -50,31 +49,25 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "/etc/vbox/networks.conf.",
     ),
     (
-        r"collides with a|already in use by interface|Network is already in use"
-        r"|Address .* does not match with network name",
+        r"collides with a|Network is already in use by interface|does not match with network name",
         "Another network of this machine has the subnet: choose another in networks.*.cidr, or auto.",
     ),
     (
-        r"dnsmasq|error creating bridge interface|Unable to set bridge|iptables|nft[^.]* failed|firewall",
-        "libvirt cannot make a network: it needs dnsmasq-base and iptables (or nftables), and rights that root of a "
-        "container does not have.",
-    ),
-    (
-        r"port collision|forwarded port to \d+ is already in use|cannot forward the specified ports",
+        r"found a port collision|cannot forward the specified ports",
         "A port that VirtualBox shall forward is in use: stop what listens there, or destroy machines that are left.",
     ),
     (
-        r"kernel module is not loaded|vboxdrv|installation is incomplete"
+        r"kernel module is not loaded|installation is incomplete"
         r"|\"VBoxManage\" command or one of its dependencies could not",
         "VirtualBox is not ready: install it with its kernel module (`sudo /sbin/vboxconfig`), then `VBoxManage "
         "--version` must say nothing but a version.",
     ),
     (
-        r"Cannot allocate memory|[Nn]ot enough (free )?memory|out of memory|NS_ERROR_OUT_OF_MEMORY",
+        r"Cannot allocate memory",
         "This machine has too little free memory: ask for less with machines.*.memory_mb, or for fewer machines.",
     ),
     (
-        r"No space left on device|disk full|DrvVD_DISKFULL",
+        r"No space left on device",
         "A disk of this machine is full: machines are kept in libvirt's storage pool (/var/lib/libvirt/images) or in "
         "~/VirtualBox VMs, boxes in ~/.vagrant.d.",
     ),
@@ -88,22 +81,22 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "Another vagrant works on the machines, perhaps of a command that was killed: wait until it ended.",
     ),
     (
-        r"is already taken|already exists with|VM with that name already exists"
+        r"of domain about to create is already taken|VM with that name already exists"
         r"|Volume for domain is already created",
         "A machine or a volume of that name was left behind: look with `virsh list --all` or `VBoxManage list vms`, "
         "remove it there, or choose another vagrant.name_prefix.",
     ),
     (
-        r"No usable storage pool|storage pool",
-        "libvirt's storage pool 'default' cannot be used: `virsh pool-info default` tells more.",
+        r"No usable storage pool",
+        "libvirt's storage pool 'default' cannot be used: see `virsh pool-info default`.",
     ),
     (
         r"provider '[^']*' could not be found|Unknown configuration section",
-        "vagrant lacks its plugin: install the Debian package vagrant-libvirt, or run "
+        "vagrant's plugin is missing: install the Debian package vagrant-libvirt, or run "
         "`vagrant plugin install vagrant-libvirt`.",
     ),
     (
-        r"error loading a Vagrantfile|syntax error in the following Vagrantfile|errors? in the configuration of this",
+        r"error loading a Vagrantfile|syntax error in the following Vagrantfile|errors in the configuration of this",
         "The Vagrantfile is refused: look at vagrant.config_extra.",
     ),
     (
@@ -111,6 +104,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "A command inside a machine failed, see above; the box must be a Debian or an Ubuntu with the user vagrant.",
     ),
 )
+"""Words of Vagrant, vagrant-libvirt, libvirt, QEMU, VirtualBox and curl as their sources have them, or as was seen."""
 
 
 def explain(text: str) -> str:

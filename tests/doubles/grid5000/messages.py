@@ -1,4 +1,4 @@
-"""What OAR, the API and kadeploy say, each with its source; `MADE_UP` are those that no public source shows."""
+"""What OAR, the API and kadeploy say, each with its source."""
 
 from __future__ import annotations
 
@@ -51,13 +51,17 @@ UNAUTHORIZED = (
 )
 """Apache, which stands in front of the API."""
 
-MADE_UP = {
-    "project": "[ADMISSION RULE] Error: {user} is not a member of the project {project}",
-    "walltime": "[ADMISSION RULE] Error: walltime {walltime} exceeds the maximum of {limit} of this queue",
-    "rights": "Cannot launch deployment: You do not have sufficient rights to perform the operation on all the nodes",
-    "environment": "Cannot launch deployment: The environment '{}' cannot be loaded. It does not exist or is not yours",
-}
-"""Grid'5000's own admission rules and kadeploy's sentences are not public; these are only like them."""
+WALLTIME = "[ADMISSION RULE] Error: Walltime too big for this job, it is limited to {} hours"
+"""A published admission rule of a site with OAR."""
+
+NO_ENVIRONMENT = "Cannot launch deployment: Invalid environment specification -- the environment {}::: does not exist"
+"""g5k-api: specification of the controller of deployments."""
+
+NO_RIGHTS = "Cannot launch deployment: You do not have sufficient rights to perform the operation on all the nodes"
+"""kadeploy3: common/error.rb, in the words of g5k-api's controller of deployments."""
+
+NOT_A_MEMBER = "[ADMISSION RULE] Error: {user} is not a member of the project {project}"
+"""Made up: Grid'5000's own admission rules are not public."""
 
 
 def from_oar(output: str, *, url: str, status: int = 400) -> str:

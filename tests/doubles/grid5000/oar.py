@@ -25,8 +25,7 @@ def submit(platform: Platform, site: Site, user: str, body: Json) -> Job:
     _check(platform, user, body)
     wish = parse(str(body["resources"]))
     if wish.walltime_s > platform.max_walltime_s:
-        told = messages.MADE_UP["walltime"]
-        raise Refused(told.format(walltime=wish.walltime_s, limit=platform.max_walltime_s))
+        raise Refused(messages.WALLTIME.format(platform.max_walltime_s // 3600))
     if choose(wish, site, lambda _: True) is None or choose_vlans(wish, site, []) is None:
         raise Refused(messages.NOT_ENOUGH)
     platform.advance()
@@ -71,7 +70,7 @@ def _check(platform: Platform, user: str, body: Json) -> None:
     if queue not in QUEUES:
         raise Refused(messages.NO_QUEUE.format(queue))
     if project and platform.projects and project not in platform.projects:
-        raise Refused(messages.MADE_UP["project"].format(user=user, project=project))
+        raise Refused(messages.NOT_A_MEMBER.format(user=user, project=project))
     for kind in body.get("types") or []:
         if "=" not in kind and kind not in TYPES:
             raise Refused(messages.UNKNOWN_TYPE.format(kind))

@@ -227,10 +227,10 @@ class Platform:
         if not nodes:
             raise ApiError(400, messages.NO_NODES)
         if str(body.get("environment")) not in self.environments:
-            raise ApiError(400, messages.MADE_UP["environment"].format(body.get("environment")))
+            raise ApiError(400, messages.NO_ENVIRONMENT.format(body.get("environment")))
         mine = {node for job in self.held() if job.user == user and "deploy" in job.types for node in job.nodes}
         if not set(nodes) <= mine:
-            raise ApiError(400, messages.MADE_UP["rights"])
+            raise ApiError(400, messages.NO_RIGHTS)
         deployment = Deployment(
             uid=f"D-{len(self.deployments) + 1:08x}",
             site=site,
