@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     import pandas
 
 __version__ = "0.1.0"
+
+# EnOSlib imports python-vagrant whatever the provider; that warns of a missing Vagrant when it is imported, on stderr
+# when nobody listens. Where Vagrant is asked for, its provider says what is missing.
+logging.getLogger("vagrant").addHandler(logging.NullHandler())
 
 
 def load(path: str | Path) -> pandas.DataFrame:

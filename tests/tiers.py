@@ -131,6 +131,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/summary": "summary golden main_job",
     "enos_crdb/survey.py": "survey",
     "enos_crdb/sweep": "sweep experiments",
+    "enos_crdb/tables.py": "tables summary cli compare",
     "enos_crdb/testing.py": "run campaign report",
     "enos_crdb/traffic.py": "traffic load",
     "enos_crdb/usage.py": "usage main_job",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from enos_crdb.cli.display import showing
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import CampaignError, ConfigurationError, Interrupted
+from enos_crdb.tables import Column, Fitted
+
+if TYPE_CHECKING:
+    from enos_crdb.sweep import Plan
 
 SHOWN = 60
 """Items of a plan that are printed; campaign.json has all of them."""
@@ -77,7 +80,7 @@ def conclude(console: Console, done: Any, again: str) -> None:
     raise CampaignError("\n".join(lines))
 
 
-def show(console: Console, planned: Any, earlier: Any) -> None:
+def show(console: Console, planned: Plan, earlier: Any) -> None:
     """Factors, combinations, exclusions, order, expected duration and node-hours."""
     from enos_crdb.campaign import estimate
     from enos_crdb.campaign.execution import clock
@@ -109,16 +112,16 @@ def show(console: Console, planned: Any, earlier: Any) -> None:
         console.print(f"then up to {experiment.adaptive.most_runs} runs of combinations that scatter too much")
 
 
-def _combinations(planned: Any) -> Table:
-    table = Table()
-    for heading in ("combination", "deployment", "hosts", "backend"):
-        table.add_column(heading, overflow="fold")
-    for found in planned.combinations:
-        table.add_row(escape(found.name), found.key, str(found.hosts), found.configuration.database.backend)
-    return table
+def _combinations(planned: Plan) -> Fitted:
+    columns = [Column(heading=heading) for heading in ("combination", "deployment", "hosts", "backend")]
+    rows = [
+        (found.name, found.key, str(found.hosts), found.configuration.database.backend)
+        for found in planned.combinations
+    ]
+    return Fitted(title="", columns=columns, rows=rows)
 
 
-def _order(console: Console, planned: Any) -> None:
+def _order(console: Console, planned: Plan) -> None:
     place = None
     for item in planned.items[:SHOWN]:
         if place != planned.place(item):

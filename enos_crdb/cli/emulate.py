@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from enos_crdb import events
 from enos_crdb.cli.session import Session
@@ -13,12 +12,23 @@ from enos_crdb.config.emulation import LONGEST_MS, SHORTEST_MS, Constraint
 from enos_crdb.errors import ConfigurationError
 from enos_crdb.phases.context import Context
 from enos_crdb.record import NetworkRecord, RoundTrip
+from enos_crdb.tables import Column, Fitted
 
 WORDS = {
     "ok": "[green]as it should be[/green]",
     "off": "[red]off[/red]",
     "not measured": "[yellow]not measured[/yellow]",
 }
+
+COLUMNS = (
+    Column(heading="network"),
+    Column(heading="from"),
+    Column(heading="to"),
+    Column(heading="measured", number=True),
+    Column(heading="from - to", number=True, optional=2),
+    Column(heading="expected", number=True),
+    Column(heading="answers", number=True, optional=1),
+)
 
 
 @click.command("emulate")
@@ -75,17 +85,12 @@ def _act(context: Context, between: Constraint | None, *, clear: bool) -> Networ
 def _show(console: Console, found: NetworkRecord) -> None:
     """The matrix, with what is expected, and the verdict."""
     expected = {trip.pair: trip.rtt_ms for trip in found.expected}
-    table = Table(title="round trips (TCP connect time)", title_justify="left")
-    for heading in ("network", "from", "to"):
-        table.add_column(heading)
-    for heading in ("measured", "from - to", "expected", "answers"):
-        table.add_column(heading, justify="right")
+    rows = []
     for trip in sorted(found.before.rtt, key=lambda trip: trip.network):
         wanted = expected.get(trip.pair)
         answers = f"{trip.samples}/{trip.samples + trip.lost}"
-        cells = (*_times(trip), "" if wanted is None else _ms(wanted), answers)
-        table.add_row(trip.network, trip.src, trip.dst, *cells)
-    console.print(table)
+        rows.append((trip.network, trip.src, trip.dst, *_times(trip), "" if wanted is None else _ms(wanted), answers))
+    console.print(Fitted(title="round trips (TCP connect time)", columns=COLUMNS, rows=rows))
     for constraint in found.constraints:
         console.print(f"constraint: {escape(constraint.describe())}", soft_wrap=True)
     console.print(f"emulator: {found.emulator}; the network is {WORDS[found.verdict]}")

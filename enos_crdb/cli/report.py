@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from enos_crdb import loading
 from enos_crdb.cli import show
 from enos_crdb.cli.session import Session
 from enos_crdb.errors import StateError
+from enos_crdb.tables import Column, Fitted
 
 if TYPE_CHECKING:
     from enos_crdb.report.comparison import Comparison
@@ -116,40 +114,43 @@ def _place(session: Session, sources: Sequence[Path]) -> Path:
 
 
 def _source(session: Session, name: str) -> Path:
+    from enos_crdb import loading
+
     return loading.named(session.results.resolve(), name, current=session.directory)
+
+
+_NUMBERS = {"runs": None, "n": None, "failed": None, "p50 (ms)": None, "p95 (ms)": 1, "ok/s": 2}
+"""Columns of numbers, and which are left out first where there is no room."""
 
 
 def _results(console: Console, found: Sequence[Numbers], verdicts: Callable[[Numbers], str]) -> None:
     """A table per scenario with a line per combination, and below it what those say against the first."""
     for scenario in dict.fromkeys(one.scenario for one in found):
         mine = [one for one in found if one.scenario == scenario]
-        shown = Table(
-            title=escape(scenario), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        console.print(
+            Fitted(
+                title=scenario,
+                columns=[
+                    Column(heading="combination"),
+                    *(Column(heading=heading, number=True, optional=place) for heading, place in _NUMBERS.items()),
+                ],
+                rows=[_cells(one) for one in mine],
+            )
         )
-        shown.add_column("combination", overflow="fold")
-        for heading in ("runs", "n", "failed", "p50 (ms)", "p95 (ms)", "ok/s"):
-            shown.add_column(heading, justify="right", no_wrap=True)
-        for one in mine:
-            shown.add_row(*_cells(one))
-        console.print(shown)
         for one in mine:
             if said := verdicts(one):
                 console.print(f"  [bold]{escape(one.combination.label)}[/bold]: {escape(said)}", soft_wrap=True)
 
 
-def _table(title: str) -> Table:
-    return Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-
-
-def _cells(one: Numbers) -> tuple[Any, ...]:
+def _cells(one: Numbers) -> tuple[str, ...]:
     from enos_crdb.report import parts
 
     return (
-        escape(one.combination.label),
+        one.combination.label,
         str(one.runs),
         str(one.n),
         str(one.failures),
-        escape(parts.interval(*one.ms("p50"))),
+        parts.interval(*one.ms("p50")),
         parts.number(one.ms("p95")[0]),
         parts.number(one.throughput),
     )
@@ -160,10 +161,6 @@ def _differing(console: Console, found: Comparison) -> None:
     if not found.differing:
         console.print("All settings are equal: these runs repeat one another.")
         return
-    shown = _table("what differs")
-    shown.add_column("setting")
-    for one in found.material.combinations:
-        shown.add_column(escape(one.label), overflow="fold")
-    for name, values in found.differing.items():
-        shown.add_row(name, *map(escape, values))
-    console.print(shown)
+    columns = [Column(heading="setting"), *(Column(heading=one.label) for one in found.material.combinations)]
+    rows = [(name, *values) for name, values in found.differing.items()]
+    console.print(Fitted(title="what differs", columns=columns, rows=rows))

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from enos_crdb import inventory, keystone
 from enos_crdb.config import Configuration, g5k, vagrant
@@ -19,6 +18,7 @@ from enos_crdb.model import Lease
 from enos_crdb.phases.context import LEASE_SHORT_S
 from enos_crdb.providers import plan_hosts
 from enos_crdb.store import Deployment
+from enos_crdb.tables import Column, Fitted
 
 UNSAID = {"nspawn": ("no limit", "no limit"), "vagrant": (str(vagrant.CPUS), f"{vagrant.MEMORY_MB} MB")}
 """Provider -> cores and memory of a host whose file says nothing; elsewhere a host is what it is."""
@@ -28,16 +28,15 @@ def plan(console: Console, configuration: Configuration) -> None:
     """Hosts, software and steps of a deployment, without touching anything."""
     from enos_crdb.phases.deploy import STEPS
 
-    table = Table(title=f"{configuration.name} on {configuration.provider}", title_justify="left")
-    for heading in ("host", "roles", "site", "cpus", "memory"):
-        table.add_column(heading)
+    rows = []
     for host in plan_hosts(configuration):
         group = host.group
         cpus, memory = UNSAID.get(configuration.provider, ("its own", "its own"))
         cpus = f"{group.cpus:g}" if group.cpus else cpus
         memory = f"{group.memory_mb} MB" if group.memory_mb else memory
-        table.add_row(host.name, ", ".join(group.roles), host.site, cpus, memory)
-    console.print(table)
+        rows.append((host.name, ", ".join(group.roles), host.site, cpus, memory))
+    columns = [Column(heading=heading) for heading in ("host", "roles", "site", "cpus", "memory")]
+    console.print(Fitted(title=f"{configuration.name} on {configuration.provider}", columns=columns, rows=rows))
     for label, text in inventory.describe(configuration):
         console.print(f"{label + ':':10} {escape(text)}", soft_wrap=True)
     if configuration.provider == "g5k":
@@ -104,20 +103,21 @@ def facts(console: Console, known: Mapping[str, Any]) -> None:
     if known["lease"]:
         console.print(f"  {_reservation(known['lease'])}", soft_wrap=True)
     if known["hosts"]:
-        table = Table()
-        for heading in ("host", "roles", "site", "control", "database", "Keystone"):
-            table.add_column(heading, overflow="fold")
-        for host in known["hosts"]:
-            addresses = host["addresses"]
-            table.add_row(
+        optional = {"database": 1, "site": 2}
+        headings = ("host", "roles", "site", "control", "database", "Keystone")
+        rows = [
+            (
                 host["name"],
                 ", ".join(host["roles"]),
                 host["site"],
-                addresses.get("control", ""),
-                addresses.get("database", ""),
+                host["addresses"].get("control", ""),
+                host["addresses"].get("database", ""),
                 host["endpoint"] or "",
             )
-        console.print(table)
+            for host in known["hosts"]
+        ]
+        columns = [Column(heading=heading, whole=True, optional=optional.get(heading)) for heading in headings]
+        console.print(Fitted(title="", columns=columns, rows=rows))
     for file in known["files"]:
         console.print(f"  credentials: {file}", soft_wrap=True)
     runs = known["runs"]
@@ -160,10 +160,10 @@ def scenarios(console: Console) -> None:
     """The catalogue of Rally scenarios."""
     from enos_crdb.config.scenarios import SCENARIOS, STUDY_2018
 
-    table = Table(caption="* the seven of the 2018 study, the default", caption_justify="left")
-    table.add_column("scenario", no_wrap=True)
-    table.add_column("what an iteration does")
-    for scenario in SCENARIOS.values():
-        star = " *" if scenario.name in STUDY_2018 else ""
-        table.add_row(scenario.name + star, scenario.description)
-    console.print(table)
+    rows = [
+        (scenario.name + (" *" if scenario.name in STUDY_2018 else ""), scenario.description)
+        for scenario in SCENARIOS.values()
+    ]
+    columns = (Column(heading="scenario", whole=True), Column(heading="what an iteration does"))
+    caption = "* the seven of the 2018 study, the default"
+    console.print(Fitted(title="", columns=columns, rows=rows, caption=caption))

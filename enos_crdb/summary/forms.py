@@ -7,7 +7,6 @@ import io
 import math
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,14 +16,11 @@ from enos_crdb.model import RESPONSE
 from enos_crdb.store import write_text
 from enos_crdb.summary.contents import Summary
 from enos_crdb.summary.rows import Row, headlines
+from enos_crdb.tables import Column, Fitted
 
 
 def table(summary: Summary) -> RenderableType:
     """One line per scenario (whole iterations), below what it was measured on."""
-    shown = Table(
-        title=f"Run {summary.run}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    shown.add_column("scenario", overflow="fold")
     rows = headlines(summary.rows)
     counted = any(row.traffic for row in rows)
     legend = {
@@ -34,17 +30,23 @@ def table(summary: Summary) -> RenderableType:
         **(_SQL if counted else {}),
     }
     headings = (*_HEADINGS, *(_ASKED if asked else ()), *_LEGEND, *(_SQL if counted else ()))
-    for heading in headings:
-        shown.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-    for row in rows:
-        cells = (*_cells(row, asked=asked), *(_traffic_cells(row) if counted else ()))
-        shown.add_row(*cells, style="" if row.status == "ok" else "red")
+    shown = Fitted(
+        title=f"Run {summary.run}",
+        columns=[
+            Column(heading="scenario"),
+            *(Column(heading=h, number=True, optional=_ORDER.get(h)) for h in headings),
+        ],
+        rows=[(*_cells(row, asked=asked), *(_traffic_cells(row) if counted else ())) for row in rows],
+        styles=["" if row.status == "ok" else "red" for row in rows],
+    )
     facts = Table.grid(padding=(0, 2))
     for name, value in {**legend, **summary.facts}.items():
         facts.add_row(Text(name, style="bold"), Text(value))
-    return Group(shown, facts)
+    return Group(shown, "", facts)
 
 
+_ORDER = {name: place for place, name in enumerate(("p50", "p95", "p99", "asked", "ok/s", "CPU", "SQL", "replays"))}
+"""On a narrow terminal, the last of these are left out first."""
 _HEADINGS = ("n", "failed", "mean", "p50", "p95", "p99")
 _CLOSED = {"mean ... p99": "milliseconds, of successful iterations"}
 _OPEN = {"mean ... p99": "milliseconds from the intended start to the end, of successful iterations"}

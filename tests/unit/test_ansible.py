@@ -98,6 +98,12 @@ def test_a_user_s_own_ansible_configuration_is_not_read(tmp_path: Path) -> None:
     assert done.stdout.split() == [str(shipped.directory("playbooks") / "ansible.cfg"), "5", "False", "0.005"]
 
 
+def test_who_does_not_use_vagrant_hears_nothing_of_it(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": str(tmp_path), **PATHS}
+    done = SubprocessRunner().run([sys.executable, "-c", "import enos_crdb, enoslib"], env=environment)
+    assert done.stderr == ""
+
+
 # what is recorded
 
 

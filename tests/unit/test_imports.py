@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "model events shipped",
         # values, and the door to processes:
         "config backends installers certificates stats sweep usage traffic command keystone inventory software locks "
-        "masking survey ssh",
+        "masking survey ssh tables",
         # effects:
         "ansible ansible_callbacks providers network rally record store provenance wheelhouse keystone_wheel",
         "summary loading",  # read what is stored
@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom to the top. A module may import those of its own layer (without a cycle) and of those below."""
 
 ONLY_BELOW: dict[str, str] = {
-    "summary": "errors model stats record config shipped usage traffic loading store",
+    "summary": "errors tables model stats record config shipped usage traffic loading store",
     "loading": "errors model stats store record config traffic backends",
     "report": "__init__ errors model stats record config shipped usage traffic summary loading sweep store",
     "bundle": "__init__ errors store record loading masking",
