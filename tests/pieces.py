@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -114,7 +114,7 @@ def run(*, select: Sequence[str], deep: bool, touched: bool, resume: bool, budge
         left_s=lambda: budget_s - (time.monotonic() - started),
     )
     show_costs((total + found).files)
-    return sum_up(total + found, left)
+    return sum_up(replace(total + found, seconds=time.monotonic() - started), left)
 
 
 def _deep_ones() -> list[str]:

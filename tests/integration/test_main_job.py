@@ -96,13 +96,18 @@ def test_a_heavy_load_comes_from_one_rally_for_each_keystone(trio: Shared) -> No
 
 @on_galera
 def test_the_first_tokens_of_a_day_collide_and_are_all_issued(trio: Shared) -> None:
-    """Keystone notes the day at a user's first authentication; through several nodes all commits but one fail."""
+    """Keystone notes the day at a user's first authentication; through several nodes all commits but one fail.
+
+    Whether commits meet is a matter of luck, and of how busy the machine is: most days do, sometimes ten in a row do not.
+    """
     before = replays(trio)
-    for _ in range(10):
+    for day in range(1, 81):
         trio.on(NODES[0], "mariadb keystone -e 'UPDATE user SET last_active_at = NULL'")
         answers = json.loads(trio.on("rally-1", f"python3 -c {shlex.quote(FIRST_TOKENS)}"))
         assert answers == [201] * (2 * len(NODES)), "without replays the connection is dropped without an answer"
-    assert replays(trio) > before, "the conflicts that this test is about did not happen"
+        if day % 8 == 0 and replays(trio) > before:
+            return
+    pytest.fail("the conflicts that this test is about did not happen")
 
 
 def replays(engine: Engine) -> int:
