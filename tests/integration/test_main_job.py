@@ -98,7 +98,7 @@ def test_a_heavy_load_comes_from_one_rally_for_each_keystone(trio: Shared) -> No
 def test_the_first_tokens_of_a_day_collide_and_are_all_issued(trio: Shared) -> None:
     """Keystone notes the day at a user's first authentication; through several nodes all commits but one fail.
 
-    Whether commits meet is a matter of luck, and of how busy the machine is: most days do, sometimes ten in a row do not.
+    Whether commits meet is luck, and depends on how busy the machine is: sometimes they do not for ten days in a row.
     """
     before = replays(trio)
     for day in range(1, 81):
