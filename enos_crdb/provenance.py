@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +34,7 @@ def describe(runner: Runner) -> Provenance:
             cpus=os.cpu_count(),
             load_average=os.getloadavg(),
         ),
-        libraries={name: metadata.version(name) for name in LIBRARIES if _installed(name)},
+        libraries=_libraries(),
     )
 
 
@@ -49,10 +51,10 @@ def _commit(runner: Runner) -> tuple[str | None, bool | None]:
     return commit, bool(status.strip())
 
 
-@cache
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+@cache  # a process cannot change what it has imported
+def _libraries() -> Mapping[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
