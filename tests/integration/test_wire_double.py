@@ -41,7 +41,6 @@ CALLS = Path(__file__).with_name("wire_double_calls.py")
 
 THREADS = 8
 REQUESTS = 1000
-FEW = "25.4.11, few threads"
 
 RETRIES = Faults(
     seed=3,
@@ -129,13 +128,6 @@ def job(request: pytest.FixtureRequest, jobs: Mapping[str, Future[Any]]) -> Any:
     return jobs[request.param].result()
 
 
-def versions() -> Iterator[Any]:
-    """One with few threads always; with many, which takes minutes, all of them are deep."""
-    yield FEW
-    for version in VERSIONS:
-        yield pytest.param(version, marks=pytest.mark.deep)
-
-
 def looks_at(*names: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("job", names, indirect=True)
 
@@ -146,7 +138,6 @@ class Run:
 
     drive: Drive
     statistics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    threads: int = 1
     schema: str = ""
     left: Mapping[str, int] = field(default_factory=dict)
     again: Ended | None = None
@@ -157,7 +148,7 @@ class Run:
 
 def make_and_drive(place: Place, version: str, *, release: str = RELEASE, threads: int = THREADS) -> Run:
     """From an empty database on, with faults all the time."""
-    database = f"made_{release}_{version}_{threads}".replace(".", "_")
+    database = f"made_{release}_{version}".replace(".", "_")
     place.server.create(database)
     with place.double(database, version, faults=RETRIES) as (double, url):
         keystone = place.keystone(url, release=release)
@@ -171,13 +162,14 @@ def make_and_drive(place: Place, version: str, *, release: str = RELEASE, thread
         statistics = double.statistics
     after = place.rows(database)
     left = {table: after[table] - before[table] for table in after if after[table] != before[table]}
-    return Run(drive=drive, statistics=statistics, threads=threads, schema=schema, left=left, again=again)
+    return Run(drive=drive, statistics=statistics, schema=schema, left=left, again=again)
 
 
-@looks_at(*versions())
+@pytest.mark.deep
+@looks_at(*VERSIONS)
 def test_keystone_answers_rightly_while_the_database_asks_for_replays(job: Run) -> None:
     job.drive.check()
-    assert job.drive.requests >= REQUESTS * job.threads / THREADS
+    assert job.drive.requests >= REQUESTS
     total, injected = job.drive.total, job.statistics["injected"]
     assert set(injected) >= {"retry_at_commit", "retry_at_write", "retry_at_read"}
     genuine = job.statistics["messages"].get("genuine_retries", 0)
@@ -192,9 +184,10 @@ LEFT = {"project": 1, "user": 1, "local_user": 1, "password": 1, "role": 1}
 only marks as deleted."""
 
 
-@looks_at(*versions())
+@pytest.mark.deep
+@looks_at(*VERSIONS)
 def test_replays_leave_no_row_behind(job: Run) -> None:
-    trusts = {"trust": job.threads, "trust_role": job.threads}
+    trusts = {"trust": THREADS, "trust_role": THREADS}
     assert {table: count for table, count in job.left.items() if table != "revocation_event"} == LEFT | trusts
 
 
@@ -202,7 +195,8 @@ POSTGRESQL_ONLY = re.compile(r"CREATE FUNCTION public\.\w+\(\) RETURNS trigger\n
 """Keystone's migrations make four functions for triggers that no longer exist, if the dialect is called postgresql."""
 
 
-@looks_at(*versions())
+@pytest.mark.deep
+@looks_at(*VERSIONS)
 def test_the_schema_is_that_of_postgresql(job: Run, place: Place) -> None:
     theirs, functions = POSTGRESQL_ONLY.subn("", place.schema)
     assert functions == 4
@@ -467,7 +461,6 @@ def of_release(release: str) -> Job:
 
 
 JOBS: Mapping[str, Job] = {
-    FEW: lambda place: make_and_drive(place, "25.4.11", threads=2),
     **{version: on_version(version) for version in VERSIONS},
     **{release: of_release(release) for release in OTHER_RELEASES},
     "bare": bare,
