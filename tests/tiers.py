@@ -76,6 +76,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/configuration.schema.json": "reference",
     "enos_crdb/errors.py": "errors cli",
     "enos_crdb/events.py": "ansible display",
+    "enos_crdb/examples.py": "reference docs",
     "enos_crdb/experiment.py": "experiment main_job load interruption",
     "enos_crdb/installers": "devstack keystone main_job",
     "enos_crdb/inventory.py": "software deploy main_job",

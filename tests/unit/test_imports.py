@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "__init__ errors",
-        "model events shipped",
+        "model events shipped examples",
         # values, and the door to processes:
         "config backends installers certificates stats sweep usage traffic command keystone inventory software locks "
         "masking survey ssh",
@@ -40,7 +40,7 @@ ONLY_BELOW: dict[str, str] = {
     "loading": "errors model stats store traffic backends",
     "report": "__init__ errors model stats store config shipped usage traffic summary loading sweep",
     "bundle": "__init__ errors store loading masking",
-    "reference": "errors config sweep",
+    "reference": "errors config examples sweep",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""
 
