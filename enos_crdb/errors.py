@@ -13,7 +13,7 @@ class EnosCrdbError(Exception):
     """Root of every error raised on purpose."""
 
     exit_code: ClassVar[int] = 1
-    meaning: ClassVar[str] = "something failed that has no code of its own"
+    meaning: ClassVar[str] = "a failure that has no code of its own"
 
 
 class ConfigurationError(EnosCrdbError):
@@ -27,14 +27,14 @@ class PrerequisiteError(EnosCrdbError):
     """This machine lacks something that the chosen provider needs."""
 
     exit_code = 3
-    meaning = "this machine lacks something the provider needs"
+    meaning = "something that the provider needs is missing on this machine"
 
 
 class ProviderError(EnosCrdbError):
     """Hosts could not be had, reached or released."""
 
     exit_code = 4
-    meaning = "hosts could not be had, reached or released"
+    meaning = "hosts could not be obtained, reached or released"
 
 
 class DeploymentError(EnosCrdbError):
@@ -48,14 +48,14 @@ class BenchError(EnosCrdbError):
     """Rally could not run a scenario, or a scenario missed its service level."""
 
     exit_code = 6
-    meaning = "a Rally scenario could not run or missed its SLA; results were kept"
+    meaning = "a Rally scenario could not run or missed its SLA; the results are kept"
 
 
 class StateError(EnosCrdbError):
     """The deployment's directory is missing, torn, in use, or not in the state a command needs."""
 
     exit_code = 7
-    meaning = "there is no such deployment or run, or its directory cannot be used"
+    meaning = "the deployment or run does not exist, or its directory cannot be used"
 
 
 class RefusedError(StateError):
@@ -66,21 +66,21 @@ class NetworkError(EnosCrdbError):
     """The network is not what the experiment asks for, so nothing was measured, or what was is marked."""
 
     exit_code = 8
-    meaning = "the emulated network is not what was asked for, and the file says to refuse that"
+    meaning = "the emulated network is not what the file asks for, and `emulation.mismatch` is `refuse`"
 
 
 class CampaignError(EnosCrdbError):
     """Combinations of a campaign failed, or it ended before all were run; `--resume` goes on."""
 
     exit_code = 9
-    meaning = "combinations of a campaign failed or were not reached; results were kept, `--resume` goes on"
+    meaning = "combinations of a campaign failed or were not reached; the results are kept and `--resume` continues"
 
 
 class Interrupted(EnosCrdbError):
     """Ctrl-C or SIGTERM; `deploy` continues from here and `destroy` cleans up."""
 
     exit_code = 130
-    meaning = "interrupted; `deploy` continues and `destroy` cleans up"
+    meaning = "interrupted; `deploy` continues, `destroy` cleans up"
 
 
 class CommandError(EnosCrdbError):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 import click
+import yaml
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
-from enos_crdb import errors
+from enos_crdb import errors, examples
 from enos_crdb.config import Configuration
 from enos_crdb.config.base import Section
 from enos_crdb.config.complaints import PATTERNS
@@ -46,12 +47,13 @@ def configuration_page() -> str:
     parts = [
         "# The experiment file",
         NOTICE,
-        "One YAML file says where the hosts come from and what runs on them. Unknown keys are refused, and types are\n"
-        'strict: text that YAML would read as a number or as true or false needs quotes (`release: "2026.1"`).\n'
-        "`--set path=value` replaces one value: `--set bench.times=20`, `--set machines.0.count=3`.",
-        "`enos_crdb check --env FILE` checks a file and touches nothing. `enos_crdb schema` prints the JSON Schema,\n"
-        "with which an editor completes and checks the file while you type.",
-        *_section("", Configuration),
+        "One YAML file says where the hosts come from and what runs on them. Unknown keys are refused.\n"
+        'Types are strict: text that YAML reads as a number, or as true or false, needs quotes (`release: "2026.1"`).',
+        "The option `--set PATH=VALUE` replaces one value: `--set bench.times=20`, `--set machines.0.count=3`.",
+        "`enos_crdb check --env FILE` checks a file and touches nothing. `enos_crdb schema` prints the JSON Schema;\n"
+        "an editor uses it to complete and check the file while you type.",
+        "Values and defaults are shown as YAML. The default `{}` of a section means the defaults of its keys.",
+        *_section("", Configuration, examples.CONFIGURATION),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -61,9 +63,11 @@ def experiment_page() -> str:
     parts = [
         "# The experiment",
         NOTICE,
-        "A YAML file, or a Python file with an object `experiment = Experiment(...)` of the same content, for\n"
-        "`enos_crdb campaign`. [How to run a campaign](../how-to/run-a-campaign.md) has an example.",
-        *_section("", Experiment),
+        "`enos_crdb campaign` runs an experiment. It is a YAML file, or a Python file with an object\n"
+        "`experiment = Experiment(...)` of the same content. [How to run a campaign](../how-to/run-a-campaign.md) has\n"
+        "complete examples.",
+        "Values and defaults are shown as YAML. The default `{}` of a section means the defaults of its keys.",
+        *_section("", Experiment, examples.EXPERIMENT),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -79,10 +83,10 @@ def exit_codes_page() -> str:
     parts = [
         "# Exit codes",
         NOTICE,
-        "Every command ends with one of these. The message on the standard error output says what failed, what it\n"
-        "usually means and what to change.",
+        "Every command ends with one of these codes. The message on standard error says what failed, what the usual\n"
+        "cause is, and what to change.",
         _table(("code", "class in `enos_crdb.errors`", "meaning"), rows),
-        "`ssh`, `logs` and `openstack` end with the code of the program that they start.",
+        "`ssh`, `logs` and `openstack` end with the exit code of the program that they start.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -96,8 +100,8 @@ def commands_page(cli: click.Group) -> str:
     parts = [
         "# Commands",
         NOTICE,
-        "`python -m enos_crdb` is the same as `enos_crdb`. The options of the first table stand before the command.\n"
-        "Every command has `--help`.",
+        "`python -m enos_crdb` is the same as `enos_crdb`. The options in the first table go before the command.\n"
+        "Every command has the option `--help`.",
     ]
     for path, command in _commands(cli, ("enos_crdb",)):
         parts += _command(path, command)
@@ -136,32 +140,27 @@ def _option(option: click.Option) -> tuple[str, str, str]:
     return f"`{', '.join(option.opts)}{value}`", default, _prose(option.help or "")
 
 
-def _section(path: str, section: type[Section]) -> Iterator[str]:
-    """The tables of a section and of those below it."""
+def _section(
+    path: str, section: type[Section], texts: Mapping[str, str], tag: tuple[str, str] | None = None
+) -> Iterator[str]:
+    """The table of a section, its example, and the sections below it; `tag` is that of a member of a union."""
     if path:
-        yield f"{'#' * min(path.count('.') + 2, 4)} `{path}`"
+        variant = f", {tag[0]} `{tag[1]}`" if tag else ""
+        yield f"{'#' * min(path.count('.') + 2, 4)} `{path}`{variant}"
     yield _prose(section.__doc__ or "")
     fields = section.model_fields
     yield _table(("key", "allowed", "default", "meaning"), [_row(name, field) for name, field in fields.items()])
+    yield f"```yaml\n{texts[f'{path}({tag[1]})' if tag else path]}```"
     for name, field in fields.items():
-        below = f"{path}.{name}".lstrip(".")
         kinds = list(_sections(field.annotation))
         for kind in kinds:
-            tag = _tag(kind) if len(kinds) > 1 else None
-            yield from _variant(below, kind, *tag) if tag else _section(below, kind)
-
-
-def _variant(path: str, section: type[Section], key: str, value: str) -> Iterator[str]:
-    """One member of a union that a key decides."""
-    heading, *rest = _section(path, section)
-    yield f"{heading}, {key} `{value}`"
-    yield from rest
+            yield from _section(f"{path}.{name}".lstrip("."), kind, texts, _tag(kind) if len(kinds) > 1 else None)
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
     meaning = field.description or ""
     if not meaning and (kinds := list(_sections(field.annotation))):
-        meaning = (kinds[0].__doc__ or "") if len(kinds) == 1 else "See below; one of several kinds."
+        meaning = (kinds[0].__doc__ or "") if len(kinds) == 1 else "One of the kinds below."
     return f"`{name}`", _allowed(name, field), _default(field), _prose(meaning)
 
 
@@ -185,7 +184,7 @@ def _kind(kind: Any) -> str:
     if get_origin(kind) is Annotated:
         return _kind(get_args(kind)[0])
     if get_origin(kind) is Literal:
-        return _or([f"`{value}`" for value in get_args(kind)])
+        return _or([f"`{_yaml(value)}`" for value in get_args(kind)])
     if get_origin(kind) in (Union, types.UnionType):
         members = [member for member in get_args(kind) if member is not type(None)]
         if {*members} >= {int, float}:
@@ -207,14 +206,17 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Section):
         tag = _tag(type(value)) if len(list(_sections(field.annotation))) > 1 else None
-        return f"`{{{tag[0]}: {tag[1]}}}`" if tag else ""
-    if isinstance(value, list):
-        return "<br>".join(f"`{item}`" for item in value) or "none"
+        return f"`{{{tag[0]}: {tag[1]}}}`" if tag else "`{}`"
+    if isinstance(value, list) and value:
+        return "<br>".join(f"`- {_yaml(item)}`" for item in value)
+    return f"`{_yaml(value)}`"
+
+
+def _yaml(value: Any) -> str:
+    """A value as the experiment file has it: ``true``, ``null``, ``[]``, ``text``, ``"2026.1"``."""
     if isinstance(value, float):
-        return f"`{value:g}`"
-    if value is None or value in ({}, ""):
-        return "none"
-    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+        return f"{value:g}"
+    return value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)
 
 
 def _tag(section: type[Section]) -> tuple[str, str] | None:

@@ -96,6 +96,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/configuration.schema.json": "reference",
     "enos_crdb/errors.py": "errors cli",
     "enos_crdb/events.py": "ansible display",
+    "enos_crdb/examples.py": "reference docs",
     "enos_crdb/installers": "devstack keystone main_job",
     "enos_crdb/inventory.py": "software deploy main_job",
     "enos_crdb/keystone.py": "keystone main_job",

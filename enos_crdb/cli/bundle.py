@@ -13,17 +13,22 @@ from enos_crdb.errors import ConfigurationError
 @click.command()
 @click.argument("what", nargs=-1, metavar="[CAMPAIGN|DEPLOYMENT|RUN]...")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The archive; by default <name>.tar.gz here."
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Archive to write; by default <name>.tar.gz in the current directory.",
 )
 @click.option(
     "--check",
     "archive",
     type=click.Path(path_type=Path, exists=True),
-    help="Compare a bundle, packed or unpacked, with its checksums; make none.",
+    help="Compare a bundle, packed or unpacked, with its checksums, and pack nothing.",
 )
 @click.pass_obj
 def bundle(session: Session, what: tuple[str, ...], output: Path | None, archive: Path | None) -> None:
-    """Pack a campaign, by default the newest, with all that its report is made of and no password."""
+    """Pack a campaign into an archive, without passwords.
+
+    By default this is the newest campaign. The archive holds everything that the report is computed from.
+    """
     from enos_crdb.bundle import check, gather, pack
 
     if archive is not None:

@@ -22,21 +22,26 @@ SHOWN = 60
 
 @click.command()
 @click.argument("experiment")
-@click.option("--resume", is_flag=True, help="Go on with the unfinished campaign of this experiment.")
-@click.option("--retry", is_flag=True, help="The same, also of a finished one, with new attempts at runs that failed.")
-@click.option("--dry-run", is_flag=True, help="Print the plan, its duration and node-hours; touch nothing.")
-@click.option("--short", is_flag=True, help="The small variant that the experiment describes.")
-@click.option("--destroy", is_flag=True, help="Give back the hosts that the unfinished campaign kept.")
+@click.option("--resume", is_flag=True, help="Continue the unfinished campaign of this experiment.")
+@click.option(
+    "--retry", is_flag=True, help="Like --resume, also for a finished campaign, with new attempts at failed runs."
+)
+@click.option("--dry-run", is_flag=True, help="Show the plan, its duration and node-hours, and change nothing.")
+@click.option("--short", is_flag=True, help="Run the small variant that the experiment defines.")
+@click.option("--destroy", is_flag=True, help="Give back the hosts of the unfinished campaign.")
 @click.option(
     "--set",
     "overrides",
     metavar="PATH=VALUE",
     multiple=True,
-    help="Replace a value of the experiment: --set repetitions.runs=1, --set configuration.bench.times=20.",
+    help="Replace a value of the experiment, for example --set configuration.bench.times=20. Repeatable.",
 )
 @click.pass_obj
 def campaign(session: Session, /, experiment: str, overrides: tuple[str, ...], **flags: Any) -> None:
-    """Run every combination of an experiment: a .yaml or .py file, or the name of one that is shipped."""
+    """Run every combination of an experiment.
+
+    EXPERIMENT is a .yaml or .py file, or the name of a shipped experiment.
+    """
     from enos_crdb.campaign import destroy, execute, load_experiment, observed, plan
 
     chosen = [name for name in ("resume", "retry", "dry_run", "destroy") if flags[name]]

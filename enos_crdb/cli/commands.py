@@ -28,14 +28,14 @@ env_option = click.option(
     "file",
     type=click.Path(path_type=Path),
     required=True,
-    help="The experiment file (YAML); `enos_crdb configs` lists those that are shipped.",
+    help="Experiment file (YAML), or the name of a shipped one; `enos_crdb configs` lists them.",
 )
 set_option = click.option(
     "--set",
     "overrides",
     metavar="PATH=VALUE",
     multiple=True,
-    help="Replace a value of the file, for instance --set database.max_connections=200.",
+    help="Replace a value of the file, for example --set database.max_connections=200. Repeatable.",
 )
 
 
@@ -44,11 +44,18 @@ def bench_options(command: F) -> F:
     for option in reversed(
         (
             click.option(
-                "--scenario", "scenarios", multiple=True, help="A scenario (repeatable); default: the file's."
+                "--scenario",
+                "scenarios",
+                multiple=True,
+                help="Run this scenario; by default those of the file. Repeatable.",
             ),
             click.option("--times", type=int, help="Iterations of each scenario."),
-            click.option("--concurrency", type=int, help="Iterations in flight at once."),
-            click.option("--load", type=click.Choice(["light", "heavy"]), help="One Rally, or one per Keystone host."),
+            click.option("--concurrency", type=int, help="Iterations in flight at the same time."),
+            click.option(
+                "--load",
+                type=click.Choice(["light", "heavy"]),
+                help="One Rally (light), or one per Keystone host (heavy).",
+            ),
         )
     ):
         command = option(command)
@@ -68,12 +75,12 @@ def bench_options(command: F) -> F:
 @click.option(
     "--deployment",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A deployment's directory; by default the current one of --results.",
+    help="Directory of a deployment; by default the current deployment in --results.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show what each Ansible task answered.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the result of each Ansible task.")
 @click.pass_context
 def cli(context: click.Context, results: Path, deployment: Path | None, verbose: bool) -> None:
-    """Deploy OpenStack Keystone on a SQL database, benchmark it with Rally, and keep the numbers."""
+    """Deploy OpenStack Keystone on a SQL database, benchmark it with Rally, and keep the results."""
     context.obj = Session(
         results=results, directory=deployment, verbose=verbose, console=Console(highlight=False, soft_wrap=False)
     )
@@ -82,11 +89,14 @@ def cli(context: click.Context, results: Path, deployment: Path | None, verbose:
 @cli.command()
 @env_option
 @set_option
-@click.option("--dry-run", is_flag=True, help="Print what would be done; touch nothing.")
-@click.option("--phase", "only", help="Do only this step of the deployment again (see --dry-run for their names).")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option("--phase", "only", help="Repeat only this step of the deployment; --dry-run lists the steps.")
 @click.pass_obj
 def deploy(session: Session, file: Path, overrides: tuple[str, ...], dry_run: bool, only: str | None) -> None:
-    """Get hosts, install the database, Keystone and Rally on them. Continues what was interrupted."""
+    """Get hosts and install the database, Keystone and Rally on them.
+
+    After an interruption, the same command continues.
+    """
     configuration = config.load(file, overrides)
     if dry_run:
         show.plan(session.console, configuration)
@@ -96,7 +106,7 @@ def deploy(session: Session, file: Path, overrides: tuple[str, ...], dry_run: bo
 
 @cli.group()
 def bench() -> None:
-    """Measure."""
+    """Measure the current deployment."""
 
 
 @bench.command("keystone")
@@ -104,7 +114,7 @@ def bench() -> None:
 @set_option
 @click.pass_obj
 def bench_keystone(session: Session, /, overrides: tuple[str, ...], **options: Any) -> None:
-    """Run Rally's Keystone scenarios on the current deployment and keep the results as a new run."""
+    """Run Rally's Keystone scenarios on the current deployment and store the results as a new run."""
     session.bench(session.bench_section(overrides, options))
 
 
@@ -114,14 +124,14 @@ def bench_keystone(session: Session, /, overrides: tuple[str, ...], **options: A
 @bench_options
 @click.pass_obj
 def run(session: Session, /, file: Path, overrides: tuple[str, ...], **options: Any) -> None:
-    """Deploy, bench, collect and show the results, in one go."""
+    """Deploy, benchmark, collect, and show the results."""
     configuration = config.load(file, overrides)
     section = session.bench_section((), options, configuration)
     session.deploy(configuration, announce=False)
     try:
         session.bench(section)
     except BenchError:
-        page_of(session, session.deployment().last_run())  # it tells what failed, too
+        page_of(session, session.deployment().last_run())  # the page lists what failed, too
         raise
     page_of(session, session.deployment().last_run())
 
@@ -130,15 +140,21 @@ def run(session: Session, /, file: Path, overrides: tuple[str, ...], **options: 
 @click.argument("run", required=False, default="")
 @click.pass_obj
 def collect(session: Session, run: str) -> None:
-    """Bring logs, configurations and versions back from the hosts (again) into a run, by default the last."""
+    """Copy logs, configurations and versions from the hosts.
+
+    They are stored in RUN, by default the last one. Every run ends with this step; the command repeats it.
+    """
     session.collect(run)
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def info(session: Session, as_json: bool) -> None:
-    """Show the current deployment: hosts, endpoints, what is done, runs."""
+    """Show the current deployment.
+
+    Lists its hosts, endpoints, completed steps and runs.
+    """
     facts = session.info()
     if as_json:
         click.echo(json.dumps(facts, indent=2))
@@ -151,18 +167,18 @@ def info(session: Session, as_json: bool) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def ssh(session: Session, host: str, command: tuple[str, ...]) -> None:
-    """Open a shell on HOST, or run COMMAND there."""
+    """Open a shell on HOST, or run COMMAND on it."""
     sys.exit(session.ssh(host, command))
 
 
 @cli.command()
 @click.argument("host")
 @click.argument("unit", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Wait for more.")
-@click.option("-n", "--lines", type=int, default=200, show_default=True, help="How many lines, from the end.")
+@click.option("-f", "--follow", is_flag=True, help="Keep showing new lines.")
+@click.option("-n", "--lines", type=int, default=200, show_default=True, help="How many of the last lines to show.")
 @click.pass_obj
 def logs(session: Session, host: str, unit: str | None, follow: bool, lines: int) -> None:
-    """Show the journal of HOST, or of one systemd UNIT there."""
+    """Show the journal of HOST, or of one systemd UNIT on it."""
     command = ["journalctl", "--no-pager", f"--lines={lines}"]
     command += [f"--unit={unit}"] if unit else []
     command += ["--follow"] if follow else []
@@ -170,11 +186,14 @@ def logs(session: Session, host: str, unit: str | None, follow: bool, lines: int
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.option("--region", help="The Keystone host to talk to; by default the first.")
+@click.option("--region", help="Keystone host to use; by default the first.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def openstack(session: Session, region: str | None, arguments: tuple[str, ...]) -> None:
-    """Run python-openstackclient as the administrator: enos_crdb openstack -- project list."""
+    """Run the openstack command as the administrator.
+
+    For example: enos_crdb openstack -- project list.
+    """
     sys.exit(session.openstack(arguments, region))
 
 
@@ -183,7 +202,10 @@ def openstack(session: Session, region: str | None, arguments: tuple[str, ...]) 
 @set_option
 @click.pass_obj
 def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
-    """Check an experiment file and what this machine lacks for it; touch nothing."""
+    """Check an experiment file and this machine.
+
+    Lists what is missing on this machine, and changes nothing.
+    """
     configuration = config.load(file, overrides)
     show.plan(session.console, configuration)
     session.check(configuration)
@@ -195,18 +217,18 @@ def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
     type=click.Choice(["keep", "release"]),
     default="release",
     show_default=True,
-    help="`keep` stops the software and removes its data and configuration, but not the hosts.",
+    help="`release` gives the hosts back; `keep` keeps them, but stops the software and removes its data and files.",
 )
 @click.option(
     "--env",
     "file",
     type=click.Path(path_type=Path),
-    help="Destroy what this experiment file asks for; a reservation is found by its name, from any machine.",
+    help="Destroy the deployment of this experiment file. Reservations are found by name, from any machine.",
 )
 @set_option
 @click.pass_obj
 def destroy(session: Session, hosts: str, file: Path | None, overrides: tuple[str, ...]) -> None:
-    """Give the hosts back. Runs and logs stay."""
+    """Remove the current deployment and give its hosts back. Runs and logs stay."""
     if file is None:
         if overrides:
             raise ConfigurationError("--set replaces values of an experiment file: give --env as well.")
@@ -224,7 +246,7 @@ def scenarios(session: Session) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema of the experiment file (for editors)."""
+    """Print the JSON Schema of the experiment file, for editors."""
     from enos_crdb.reference import schema_text
 
     click.echo(schema_text(), nl=False)
@@ -233,7 +255,7 @@ def schema() -> None:
 @cli.command()
 @click.argument("name", required=False)
 def configs(name: str | None) -> None:
-    """List the experiment files that are shipped, or print the one called NAME."""
+    """List the shipped experiment files, or print one of them."""
     files = {path.name: path for path in sorted(shipped.directory("configs").glob("*.yaml"))}
     if name is None:
         for path in files.values():

@@ -35,15 +35,15 @@ COLUMNS = (
 @click.option(
     "--rtt-ms",
     type=float,
-    help="Add this much to the round trips between all database hosts, on the database network.",
+    help="Replace the constraints: add this to the round trips between all database hosts, on the database network.",
 )
-@click.option("--clear", is_flag=True, help="Remove every constraint; the network stays as it is.")
+@click.option("--clear", is_flag=True, help="Remove all constraints.")
 @click.pass_obj
 def emulate(session: Session, rtt_ms: float | None, clear: bool) -> None:
-    """Measure the round trips between the hosts and compare them with what is expected.
+    """Measure the network between the hosts, or change it.
 
-    Without options, constraints that are missing are installed again. What an option sets stays until the next
-    `deploy`, `emulate --rtt-ms` or `emulate --clear`.
+    Round trips are compared with the expected ones. Without options, missing constraints are installed again. A change
+    by an option stays until the next `deploy`, `emulate --rtt-ms` or `emulate --clear`.
     """
     if clear and rtt_ms is not None:
         raise ConfigurationError("--clear and --rtt-ms exclude each other: one removes what the other sets.")

@@ -26,7 +26,7 @@ REPORTS = "reports"
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for the page; by default that of the run or campaign, or one below reports/ in the results.",
+    help="Directory for the page; by default that of the run or campaign, or one in reports/ of the results.",
 )
 
 
@@ -35,10 +35,11 @@ output_option = click.option(
 @output_option
 @click.pass_obj
 def report(session: Session, names: tuple[str, ...], output: Path | None) -> None:
-    """Show the numbers of a run, by default the last, and write a page about it.
+    """Show the numbers of a run, and write a page about it.
 
-    A name may be the beginning of a run's or a campaign's. Several runs, a deployment, a campaign, or the whole results
-    directory make one page: report.html, with its figures (SVG, PDF) and tables (CSV).
+    By default this is the last run. The page is report.html, with its figures (SVG, PDF) and tables (CSV). Several
+    runs, a deployment, a campaign, or the whole results directory make one page. The beginning of the name of a run or
+    campaign is enough.
     """
     from enos_crdb import report as pages
     from enos_crdb.report.numbers import numbers
@@ -69,15 +70,15 @@ def page_of(session: Session, run: Path, place: Path | None = None) -> None:
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--html", "page", is_flag=True, help="Write a page about them, too.")
-@click.option("--anyway", is_flag=True, help="Compare although something differs that should not; it is said.")
+@click.option("--html", "page", is_flag=True, help="Also write a page about the runs.")
+@click.option("--anyway", is_flag=True, help="Compare runs that are otherwise refused, with a warning.")
 @output_option
 @click.pass_obj
 def compare(session: Session, names: tuple[str, ...], page: bool, anyway: bool, output: Path | None) -> None:
-    """Compare runs side by side, everything against the first, with a verdict in words.
+    """Compare runs with the first one, with a verdict in words.
 
-    Runs with the same settings are repetitions of one another. Runs whose Rally, hash rounds or machine differ are
-    refused.
+    Runs with the same settings are repetitions of one another. Runs with a different Rally version, number of hash
+    rounds, or machine are refused.
     """
     from enos_crdb import report as pages
     from enos_crdb.report.comparison import compare as compared

@@ -19,34 +19,36 @@ class Constant(Section):
 
 
 class ConstantForDuration(Section):
-    """Closed loop for a duration. Rally does not back off: use this or an open loop when things may fail."""
+    """Closed loop for a duration. Rally does not wait after failures: use this or an open loop when they are likely."""
 
     type: Literal["constant_for_duration"]
     duration_s: float = Field(gt=0)
+    """How long iterations are started for, in seconds."""
 
 
 class Rps(Section):
-    """Rally's own open loop: ``rps`` iterations start every second, whatever the answers. A late start is not told."""
+    """Rally's own open loop: ``rps`` iterations start every second, whatever the answers. It reports no late starts."""
 
     type: Literal["rps"]
     rps: float = Field(gt=0)
+    """Iterations started per second, per Rally."""
 
 
 class OpenLoop(Section):
-    """Open loop with intended starts: what an iteration waits because others are in its way is in its latency.
+    """Open loop with intended starts: the latency of an iteration includes the time it waits for earlier ones.
 
-    At most ``concurrency`` iterations are in flight; beyond it, starts are late.
+    At most ``concurrency`` iterations are in flight; beyond that, starts are late.
     """
 
     type: Literal["open_loop"]
     rate_per_s: float = Field(gt=0)
     """Intended starts per second, per Rally."""
     duration_s: float | None = Field(default=None, gt=0)
-    """Intended starts fill this time; without it there are ``bench.times`` of them."""
+    """How long iterations are started for, in seconds; without it, ``bench.times`` iterations are started."""
     arrivals: Literal["even", "poisson"] = "even"
-    """``even``: the same time between any two starts; ``poisson``: random ones, as from many independent users."""
+    """``even``: equal intervals between starts; ``poisson``: random intervals, as from many independent users."""
     seed: int = Field(default=1, ge=0)
-    """Where the random starts come from: the same seed gives the same starts, different ones on each Rally."""
+    """Seed of the random starts. The same seed gives the same starts; each Rally has starts of its own."""
 
 
 Runner = Annotated[Constant | ConstantForDuration | Rps | OpenLoop, Field(discriminator="type")]
@@ -56,35 +58,36 @@ class Bench(Section):
     """What Rally runs against Keystone."""
 
     scenarios: list[ScenarioName] = Field(default=list(STUDY_2018), min_length=1)
-    """Names as printed by ``enos_crdb scenarios``."""
+    """Scenarios to run, by the names that ``enos_crdb scenarios`` lists."""
     arguments: dict[ScenarioName, dict[str, Any]] = {}
-    """Arguments of a scenario that replace ours, by scenario name."""
+    """Arguments that replace the default ones, by scenario."""
     times: int = Field(default=100, ge=1)
     """Iterations of each scenario, per Rally. Not used by a runner with ``duration_s``."""
     concurrency: int = Field(default=10, ge=1)
-    """Iterations in flight at once, per Rally. With ``rps`` and ``open_loop``, the most there may ever be."""
+    """Iterations in flight at once, per Rally. With ``rps`` and ``open_loop``, this is an upper limit."""
     runner: Runner = Constant()
+    """How iterations are started; one of the kinds below."""
     warm_up_s: float = Field(default=0.0, ge=0)
-    """Iterations that start in the first seconds of the load are kept, marked, and in no statistic."""
+    """Length of the warm-up, in seconds. Iterations that start in it are kept and marked, and count in no statistic."""
     steady_s: float | None = Field(default=None, gt=0)
-    """How long after the warm-up iterations count; by default, all that follow."""
+    """Length of the steady window after the warm-up, in seconds; by default, the rest of the load."""
     projects: int = Field(default=1, ge=1)
-    """Projects that Rally makes before the load, for scenarios that act as users."""
+    """Projects that Rally creates before the load, for scenarios that act as users."""
     users_per_project: int = Field(default=1, ge=1)
-    """Users that Rally makes in each of those projects."""
+    """Users that Rally creates in each of those projects."""
     load: Literal["light", "heavy"] = "light"
     """``light``: one Rally against the first Keystone; ``heavy``: one per Keystone host, started together."""
     placement: Literal["rally", "keystone", "database"] = "rally"
-    """On hosts of which role Rally runs: its own, or beside what it measures (``keystone``: each Rally beside the
-    Keystone that it loads)."""
+    """Role of the hosts on which Rally runs: its own hosts (``rally``), or hosts that it measures. With ``keystone``,
+    each Rally runs beside the Keystone that it loads."""
     reset: Literal["scenario", "run", "never"] = "scenario"
-    """When Keystone's database is made anew: before each scenario, once before the run, or never."""
+    """When Keystone's database is recreated: before each scenario, once before the run, or never."""
     max_failure_percent: float = Field(default=0.0, ge=0, le=100)
-    """SLA: more failed iterations than this, and the command ends with an error (results are kept)."""
+    """SLA: if more iterations fail, the command ends with an error. The results are kept."""
     http_timeout_s: float = Field(default=60.0, gt=0)
-    """Longest wait for one HTTP answer of Keystone."""
+    """Longest wait for one HTTP answer of Keystone, in seconds."""
     scenario_timeout_s: float = Field(default=3600.0, gt=0)
-    """A load that lasts longer is stopped and recorded as failed; what had ended is kept."""
+    """Longest load, in seconds. A longer one is stopped and recorded as failed; finished iterations are kept."""
 
     @field_validator("scenarios")
     @classmethod

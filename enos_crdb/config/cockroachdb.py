@@ -91,14 +91,14 @@ def line(version: str) -> tuple[int, int]:
 
 
 class MultiRegion(Section):
-    """CockroachDB's own placement: a region is a site of ``machines``."""
+    """CockroachDB's multi-region SQL: a region is a site of ``machines``."""
 
     primary: str
-    """The region whose nodes hold the leases, and the voting replicas while ``survive`` is ``zone``."""
+    """The region whose nodes hold the leases and, with ``survive: zone``, the voting replicas."""
     survive: Literal["zone", "region"] = "zone"
-    """What may be lost: a zone, or a region (which needs three of them)."""
+    """Failure that the database survives: the loss of a zone, or of a region (needs three regions)."""
     global_tables: Annotated[list[str], AfterValidator(_tables)] = []
-    """Tables that every region reads locally, and whose writes wait for the clocks: ``LOCALITY GLOBAL``."""
+    """Tables with ``LOCALITY GLOBAL``: every region reads them locally, and writes wait for the clocks."""
 
 
 class CockroachDB(Section):
@@ -106,53 +106,54 @@ class CockroachDB(Section):
 
     backend: Literal["cockroachdb"]
     version: Annotated[str, AfterValidator(_version)] = "v25.4.11"
-    """The release, in full."""
+    """The release, in full, like ``v25.4.11``."""
     binary: Annotated[str, AfterValidator(_absolute)] | None = None
-    """File of this machine that is copied to the hosts in place of a download: the executable or the official .tgz."""
+    """File on this machine that is copied to the hosts instead of a download: the executable or the official .tgz."""
     mirror: Annotated[str, AfterValidator(_url)] | None = None
     """URL of a directory with the official archives and their ``.sha256sum`` files, instead of the official site."""
     sha256: Annotated[str, AfterValidator(_digest)] | None = None
-    """SHA-256 of the archive (or of ``binary``); by default the published one."""
+    """SHA-256 of the archive, or of ``binary``; by default the published checksum."""
     store: Literal["disk", "tmpfs", "memory"] = "disk"
-    """Where a node keeps its data. ``memory`` is lost whenever the process ends, ``tmpfs`` when the host does."""
+    """Where a node keeps its data. ``memory`` is lost when the process ends, ``tmpfs`` when the host stops."""
     store_mb: int = Field(default=2048, ge=640)
     """Size of a store in ``tmpfs`` or ``memory``, in MiB."""
     cache_mb: int = Field(default=256, ge=16)
     """Memory for the cache of the storage engine (``--cache``), in MiB."""
     sql_memory_mb: int = Field(default=256, ge=32)
-    """Memory for rows of running statements (``--max-sql-memory``), in MiB."""
+    """Memory for running SQL statements (``--max-sql-memory``), in MiB."""
     max_offset_ms: int = Field(default=500, ge=10, le=10000)
-    """Clock offset between nodes at which they stop; also how long an uncertain read may have to wait."""
+    """Largest clock offset between nodes (``--max-offset``): beyond it they stop. Uncertain reads may wait as long."""
     replicas: Annotated[int, AfterValidator(_odd)] = Field(default=3, ge=1, le=15)
-    """Copies of each range (``num_replicas``)."""
+    """Replicas of each range (``num_replicas``); an odd number."""
     gc_ttl_s: int | None = Field(default=None, ge=10)
-    """How long overwritten rows are kept in Keystone's tables (``gc.ttlseconds``); by default the server's own."""
+    """How long overwritten rows are kept in Keystone's tables (``gc.ttlseconds``); by default the server's value."""
     lease_regions: list[str] = []
-    """Sites whose nodes should hold the leases, the best first (``lease_preferences``)."""
+    """Sites whose nodes should hold the leases, in order of preference (``lease_preferences``)."""
     constraints: dict[str, Annotated[int, Field(ge=1)]] = {}
-    """Copies that each site must hold, by site."""
+    """How many replicas each site must hold, by site."""
     multi_region: MultiRegion | None = None
-    """CockroachDB's multi-region SQL in place of ``lease_regions`` and ``constraints``."""
+    """CockroachDB's multi-region SQL, instead of ``lease_regions`` and ``constraints``."""
     isolation: Literal["serializable", "read committed"] = "serializable"
     """Isolation level of Keystone's transactions, set for its SQL user."""
     buffered_writes: bool | None = None
-    """Whether a transaction keeps its writes until COMMIT (from v25.2); by default the version's own choice."""
+    """Whether a transaction buffers its writes until COMMIT (from v25.2); by default the version's own choice."""
     session_settings: Annotated[Settings, AfterValidator(_session)] = {}
     """Any other session variable, for Keystone's SQL user."""
     cluster_settings: Annotated[Settings, AfterValidator(_cluster)] = {}
-    """Any other cluster setting, as it is."""
+    """Any other cluster setting, unchanged."""
     insecure: bool = False
     """No TLS and no authentication at all (``--insecure``)."""
     telemetry: bool = False
-    """Reports to Cockroach Labs; a free licence key asks for them."""
+    """Usage reports to Cockroach Labs; a free licence key requires them."""
     license_file: Annotated[str, AfterValidator(_absolute)] | None = None
-    """A file of this machine with a licence key. Without one a cluster is throttled after seven days."""
+    """File on this machine with a licence key. Without a key, a cluster is throttled after seven days."""
     join_timeout_s: int = Field(default=120, ge=5)
     """How long a node may take to join the cluster, in seconds."""
     haproxy: bool = False
     """Whether Keystone reaches the nodes through a haproxy on the hosts of role ``rally``."""
     reset_by: Literal["auto", "rows", "backup"] = "auto"
-    """How the fresh state comes back: rows written anew, a restored backup, or whichever was faster when tried."""
+    """How a reset restores the fresh state: by writing the rows again, from a backup, or by the faster of the two as
+    measured (``auto``)."""
 
     @model_validator(mode="after")
     def _the_options_fit_each_other(self) -> CockroachDB:

@@ -88,22 +88,22 @@ class PostgreSQL(Section):
 
     backend: Literal["postgresql"]
     max_connections: int = Field(default=500, ge=10, le=10000)
-    """Connections the server accepts; Keystone opens up to ``max_pool_size`` of them per worker."""
+    """Most connections that the server accepts; Keystone opens up to ``max_pool_size`` per worker."""
     shared_buffers_mb: int = Field(default=256, ge=16)
-    """Memory for the page cache of the server itself, in MiB."""
+    """Memory for the server's own page cache, in MiB."""
     durable: bool = True
-    """``fsync`` and ``synchronous_commit``: false answers before the disk has the commit."""
+    """``fsync`` and ``synchronous_commit``. With ``false``, the server answers before the commit is on disk."""
     settings: Annotated[Settings, AfterValidator(_postgresql)] = {}
-    """Any other parameter of ``postgresql.conf``, as it is. ``ssl`` is off unless it is set here."""
+    """Any other parameter of ``postgresql.conf``, unchanged. ``ssl`` is off unless it is set here."""
 
 
 class _MySQLFamily(Section):
     max_connections: int = Field(default=500, ge=10, le=10000)
-    """Connections the server accepts; Keystone opens up to ``max_pool_size`` of them per worker."""
+    """Most connections that the server accepts; Keystone opens up to ``max_pool_size`` per worker."""
     innodb_buffer_pool_mb: int = Field(default=256, ge=16)
     """Memory for InnoDB's page cache, in MiB."""
     durable: bool = True
-    """``innodb_flush_log_at_trx_commit`` 1 (true: every commit on disk) or 2 (false: once a second)."""
+    """``innodb_flush_log_at_trx_commit``: 1 with ``true`` (every commit on disk), 2 with ``false`` (once a second)."""
 
 
 class MariaDB(_MySQLFamily):
@@ -111,7 +111,7 @@ class MariaDB(_MySQLFamily):
 
     backend: Literal["mariadb"]
     settings: Annotated[Settings, AfterValidator(_mysql)] = {}
-    """Any other option of the ``[mysqld]`` section, as it is."""
+    """Any other option of the ``[mysqld]`` section, unchanged."""
 
 
 class Galera(_MySQLFamily):
@@ -119,15 +119,15 @@ class Galera(_MySQLFamily):
 
     backend: Literal["galera"]
     wsrep_sync_wait: int = Field(default=0, ge=0, le=15)
-    """Bit mask of statements that wait for the node to catch up first (1: reads). 0 reads may be stale."""
+    """Bit mask of the statements that wait until the node has caught up (1: reads). With 0, reads may be stale."""
     wsrep_slave_threads: int = Field(default=2, ge=1, le=64)
     """Threads that apply the write sets of the other nodes."""
     gcache_mb: int = Field(default=128, ge=8)
-    """Write-set cache: how much a node may miss and still rejoin without a full copy, in MiB."""
+    """Size of the write-set cache, in MiB: how much a node may miss and still rejoin without a full copy."""
     provider_options: Annotated[dict[str, str], AfterValidator(_provider)] = {}
     """Any other ``wsrep_provider_options``, for instance ``evs.suspect_timeout: PT5S``."""
     settings: Annotated[Settings, AfterValidator(_galera)] = {}
-    """Any other option of the ``[mysqld]`` section, as it is."""
+    """Any other option of the ``[mysqld]`` section, unchanged."""
 
 
 Database = Annotated[PostgreSQL | MariaDB | Galera | CockroachDB, Field(discriminator="backend")]

@@ -71,29 +71,30 @@ Revision = Annotated[str, AfterValidator(_revision)]
 
 
 class DevStack(Section):
-    """DevStack, when it is the installer."""
+    """DevStack, with ``installer: devstack``."""
 
     git_base: Annotated[str, AfterValidator(_git_base)] = "https://opendev.org"
-    """Where git repositories are cloned from (``<git_base>/openstack/keystone``...); a mirror where there is no way to
-    the Internet. The hosts must reach it."""
+    """Base address of the git repositories (``<git_base>/openstack/keystone``...). The hosts must reach it: name a
+    mirror where they have no access to the Internet."""
     branch: Revision | None = None
-    """Branch of DevStack, which decides what is installed; by default ``stable/<release>``. ``master`` is what
-    becomes the next release."""
+    """Branch of DevStack, which decides what is installed; by default ``stable/<release>``. ``master`` becomes the
+    next release."""
     ref: Revision | None = None
-    """Tag or commit of DevStack on that branch; by default its newest."""
+    """Tag or commit of DevStack on that branch; by default the newest commit."""
     constraints: Annotated[list[str], AfterValidator(_pins)] = []
-    """Pins of Python packages that replace those of the release, each like ``SQLAlchemy===2.0.52``."""
+    """Pins of Python packages that replace the release's, each like ``SQLAlchemy===2.0.52``."""
     timeout_s: int = Field(default=3600, ge=10, le=86400)
-    """``stack.sh`` is ended when it takes longer, in seconds."""
+    """Longest duration of ``stack.sh``, in seconds; a longer one is ended."""
     rally: bool = False
-    """Install DevStack's plugin for Rally on the Keystone hosts, too (its tables are in SQLite). The load of `bench`
-    comes from the hosts of role ``rally`` with or without it."""
+    """Also install DevStack's plugin for Rally on the Keystone hosts, with its tables in SQLite. The load of ``bench``
+    comes from the hosts of role ``rally`` in both cases."""
     rally_ref: Revision = "4.1.0"
     """Tag, branch or commit of that plugin (``openstack/rally-openstack`` has no stable branches); by default the
-    version that `bench` uses."""
+    version that ``bench`` uses."""
     demo_accounts: bool = False
-    """Make DevStack's demo projects, users and groups, for ``source openrc demo demo``."""
+    """Create DevStack's demo projects, users and groups, for ``source openrc demo demo``."""
     clean: bool = False
-    """``destroy --hosts keep`` runs ``clean.sh`` instead of ``unstack.sh``: what DevStack installed goes, too."""
+    """``destroy --hosts keep`` runs ``clean.sh`` instead of ``unstack.sh``: DevStack's configuration and virtual
+    environment are removed, too."""
     settings: Annotated[Settings, AfterValidator(_free)] = {}
-    """Any other variable of ``local.conf``, taken as it is written (``KEYSTONE_BRANCH: 29.0.2``)."""
+    """Any other variable of ``local.conf``, passed on unchanged (``KEYSTONE_BRANCH: 29.0.2``)."""

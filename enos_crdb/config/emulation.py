@@ -57,22 +57,22 @@ Selector = Annotated[str, AfterValidator(_selector)]
 
 
 class Constraint(Section):
-    """Emulation between two sets of hosts, on one network. Pairs that no constraint names stay as they are."""
+    """Emulation between two sets of hosts, on one network. Pairs without a constraint stay unchanged."""
 
     between: list[Selector] = Field(min_length=2, max_length=2)
-    """From whom to whom: two of a role, a host's name (``database-2``), or ``site:NAME``."""
+    """The two sets of hosts; each is a role, a host's name (``database-2``), or ``site:NAME``."""
     delay_ms: DelayMs = 0.0
-    """Delay one way. With ``symmetric`` the answer is delayed as well, so the round trip grows by twice this."""
+    """One-way delay. With ``symmetric``, answers are delayed too, so the round trip grows by twice this value."""
     loss_percent: float = Field(default=0.0, ge=0, le=50)
-    """Packets lost, per direction."""
+    """Share of packets lost, per direction."""
     rate: Rate | None = None
-    """Most that each pair may send, per direction: ``100mbit``, ``10gbit``."""
+    """Bandwidth of each pair, per direction: ``100mbit``, ``10gbit``."""
     network: Literal["control", "database"] = "database"
-    """``database`` carries SQL and replication; ``control`` Rally and Keystone's API."""
+    """Which network: ``database`` carries SQL and replication, ``control`` carries Rally and Keystone's API."""
     symmetric: bool = True
-    """Both directions; otherwise only from the first of ``between`` to the second."""
+    """Apply to both directions; with ``false``, only from the first of ``between`` to the second."""
     across_sites: bool = False
-    """Only between hosts at different sites."""
+    """Apply only to pairs of hosts at different sites."""
 
     def describe(self) -> str:
         """For people: ``database <-> database on database: 50 ms one way``."""
@@ -84,18 +84,18 @@ class Constraint(Section):
 
 
 class Emulation(Section):
-    """The network between the hosts. Measured before and after every run."""
+    """Emulation of the network between the hosts. Round trips are measured before and after every run."""
 
     constraints: list[Constraint] = []
-    """None: the network as it is."""
+    """The constraints; without any, the network stays unchanged."""
     mismatch: Literal["refuse", "label"] = "refuse"
-    """What becomes of a run whose measured network is off: an error, or numbers marked as such."""
+    """If the measured network of a run is off, ``refuse`` ends it with an error, and ``label`` marks its numbers."""
     tolerance_percent: float = Field(default=5.0, gt=0, le=100)
-    """A round trip may differ from the expected one by this much of it..."""
+    """Allowed difference from the expected round trip, in per cent. The larger of the two tolerances counts."""
     tolerance_ms: float = Field(default=1.0, gt=0)
-    """...or by this much, whichever is larger."""
+    """Allowed difference from the expected round trip, in milliseconds."""
     emulator: Literal["auto", "netem", "nfqueue"] = "auto"
-    """``auto``: netem where the hosts' kernel has it; elsewhere ``nfqueue``, which only local hosts have."""
+    """``auto`` uses netem where the hosts' kernel has it, else ``nfqueue``, which only local hosts have."""
 
 
 @dataclass(frozen=True, kw_only=True)

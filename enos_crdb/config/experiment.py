@@ -25,20 +25,22 @@ PROVIDERS = ("nspawn", "g5k", "vagrant", "static")
 
 
 class Configuration(Section):
-    """One experiment file, complete and checked."""
+    """The whole experiment file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
-    """Name of the deployment: lower case, digits, hyphens."""
+    """Name of the deployment."""
     provider: Literal["nspawn", "g5k", "vagrant", "static"]
-    """What gives the hosts: local containers, Grid'5000, virtual machines of this machine, or machines that are
-    there. Only the section of that name counts; a file may have several."""
+    """Where the hosts come from: local containers, Grid'5000, virtual machines on this machine, or existing machines.
+    Only the section of that name is used; a file may have several."""
     nspawn: Nspawn = Nspawn()
     g5k: G5k = G5k()
     vagrant: Vagrant = Vagrant()
     static: Static = Static()
     machines: list[Machines] = Field(min_length=1)
+    """The groups of hosts."""
     networks: Networks = Networks()
     database: Database
+    """The database under test; one of the kinds below."""
     openstack: OpenStack = OpenStack()
     bench: Bench = Bench()
     emulation: Emulation = Emulation()

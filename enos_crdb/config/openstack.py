@@ -42,29 +42,30 @@ def _unquoted_off(value: object) -> object:
 
 
 class Keystone(Section):
-    """Options of Keystone that change what is measured. Defaults are those of DevStack."""
+    """Options of Keystone that affect what is measured. The defaults are DevStack's."""
 
     workers: int = Field(default=2, ge=1, le=256)
     """uWSGI processes per Keystone host."""
     threads: int = Field(default=1, ge=1, le=64)
-    """Threads per uWSGI process. Keystone 28 to 30 mixes up the tokens of requests that threads of a process serve at
-    once: raise ``workers`` instead."""
+    """Threads per uWSGI process. Keystone 28 to 30 mixes up the tokens of requests that threads of one process serve
+    at the same time: raise ``workers`` instead."""
     cache: Literal["memcached", "request", "none"] = "memcached"
-    """What Keystone remembers: ``memcached``, between requests; ``request``, within one (dogpile's null backend);
-    ``none``, nothing (``[cache] enabled = false``: some four times the statements of ``request``)."""
+    """What Keystone caches. ``memcached``: between requests. ``request``: within one request (dogpile's null backend).
+    ``none``: nothing (``[cache] enabled = false``), which takes about four times the statements of ``request``."""
     password_hash_rounds: int = Field(default=4, ge=4, le=31)
-    """bcrypt cost. Keystone's own default, 12, costs 240 ms of CPU per hash and hides the database."""
+    """Cost of bcrypt. Keystone's own default, 12, takes 240 ms of CPU per hash and hides the database."""
     token_provider: Literal["fernet", "jws"] = "fernet"
-    """Format of the tokens; both are checked without the database."""
+    """Format of the tokens; both are validated without the database."""
     debug: bool = False
-    """Log at level DEBUG (slow)."""
+    """Log at level DEBUG, which is slow."""
     trace_requests: bool = False
-    """One log line per HTTP request, with its duration, from uWSGI."""
+    """Let uWSGI log a line with the duration of each HTTP request."""
     max_pool_size: int = Field(default=20, ge=1)
     """Connections a worker keeps open to the database."""
     keystone_crdb: Annotated[Literal["drivers", "plugin", "off"], BeforeValidator(_unquoted_off)] = "drivers"
-    """Our package beside Keystone, on every backend alike. ``drivers``: a transaction that the database asks to
-    repeat is replayed; ``plugin``: only errors are told apart and SQL is counted; ``off``: Keystone as it is."""
+    """The package ``keystone_crdb`` beside Keystone, the same on every backend. ``drivers``: transactions that the
+    database asks to repeat are replayed. ``plugin``: errors are distinguished and SQL is counted, without replays.
+    ``off``: Keystone alone."""
     settings: Annotated[Settings, AfterValidator(_free)] = {}
     """Any other option of ``keystone.conf``, by section."""
 
@@ -73,10 +74,10 @@ class OpenStack(Section):
     """OpenStack on the hosts of role ``keystone``."""
 
     installer: Literal["pypi", "devstack"] = "pypi"
-    """How OpenStack gets on the hosts: ``pypi`` installs wheels into a virtualenv, under uWSGI; ``devstack`` runs
+    """How OpenStack is installed: ``pypi`` installs wheels into a virtualenv, under uWSGI; ``devstack`` runs
     DevStack, with Keystone from git, uWSGI and Apache."""
     devstack: DevStack = DevStack()
-    """Which DevStack, from where; nothing with another installer."""
+    """Which DevStack is installed, and from where; used only with ``installer: devstack``."""
     release: Release = "2026.1"
-    """OpenStack release; each has a lock file of ours, and a branch of DevStack."""
+    """OpenStack release; each has a lock file here and a branch of DevStack."""
     keystone: Keystone = Keystone()

@@ -54,19 +54,18 @@ class Machines(Section):
     """A group of equal hosts."""
 
     roles: Annotated[list[Role], AfterValidator(_each_once)] = Field(min_length=1)
-    """What the hosts are for: ``database``, ``keystone``, ``rally``."""
+    """What runs on the hosts."""
     count: int = Field(default=1, ge=1, le=200)
-    """How many of them."""
+    """How many hosts the group has."""
     min: int | None = Field(default=None, ge=1)
-    """How many are enough, where a testbed loses some (Grid'5000's kadeploy); by default all."""
+    """How many hosts are enough when the testbed loses some (Grid'5000's kadeploy); by default all."""
     site: Annotated[str | list[str], BeforeValidator(_labels)] = "local"
-    """The place they stand for, or a list of places, taken in turn. Keystone prefers a database node of its own
+    """Site of the hosts, or a list of sites that the hosts take in turn. Keystone prefers a database node of its own
     site."""
     cpus: float | None = Field(default=None, gt=0)
-    """Cores: a limit of CPU time for local containers (where the machine's cgroup allows it), those of a virtual
-    machine."""
+    """Cores of a virtual machine; for local containers, a limit on CPU time (where the machine's cgroup allows it)."""
     memory_mb: int | None = Field(default=None, ge=128)
-    """Memory: a limit for local containers (where the machine's cgroup allows it), that of a virtual machine."""
+    """Memory of a virtual machine; for local containers, a limit (where the machine's cgroup allows it)."""
 
     @model_validator(mode="after")
     def _no_more_than_there_are(self) -> Machines:
@@ -112,8 +111,8 @@ class LocalNetwork(Section):
     """One of the two networks of every host."""
 
     cidr: Cidr = "auto"
-    """IPv4 subnet; ``auto``: local hosts and virtual machines get one that this machine does not use, other testbeds
-    have their own."""
+    """IPv4 subnet. With ``auto``, local hosts and virtual machines get a subnet that this machine does not use; other
+    testbeds have their own."""
 
 
 class Networks(Section):
@@ -124,11 +123,11 @@ class Networks(Section):
 
 
 class Nspawn(Section):
-    """Local hosts: systemd-nspawn containers of this machine (root needed)."""
+    """Local hosts: systemd-nspawn containers on this machine. They need root."""
 
     suite: Literal["bookworm", "trixie", "jammy", "noble"] | None = None
-    """Debian or Ubuntu suite of the hosts; by default the machine's own, or bookworm."""
+    """Debian or Ubuntu suite of the hosts; by default this machine's own, or bookworm."""
     mirror: str | None = None
-    """Package mirror for the base image; by default the machine's own."""
+    """Package mirror for the base image; by default this machine's own."""
     layers: bool = True
-    """Keep what was installed as a layer, from which the next deployment boots."""
+    """Keep installed software as a layer from which the next deployment boots."""

@@ -56,38 +56,40 @@ class Addresses(Section):
     """IPv4 addresses of a host, by network."""
 
     control: IPv4 | None = None
+    """Address on the network ``control``."""
     database: IPv4 | None = None
+    """Address on the network ``database``."""
 
 
 class StaticHost(Section):
-    """A machine that is there already."""
+    """An existing machine."""
 
     address: Address
-    """What ssh connects to: a name or an IPv4 address; ``localhost`` is this machine, without ssh."""
+    """Address for ssh: a name or an IPv4 address; ``localhost`` is this machine, without ssh."""
     user: User | None = None
-    """Who logs in; by default ``static.user``."""
+    """User who logs in; by default ``static.user``."""
     port: Port | None = None
-    """Port of ssh; by default ``static.port``."""
+    """ssh port; by default ``static.port``."""
     keyfile: KeyFile | None = None
-    """Private key of ssh; by default ``static.keyfile``."""
+    """Private ssh key; by default ``static.keyfile``."""
     site: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$")
-    """Serves only hosts of this site; by default any."""
+    """The only site whose hosts this machine may be; by default any site."""
     addresses: Addresses = Addresses()
-    """Where the other hosts reach it, by network; by default the address in ``networks.*.cidr``, or the one that ssh
-    reaches."""
+    """Addresses at which other hosts reach it, by network; by default the address in ``networks.*.cidr``, or the one
+    that ssh uses."""
 
 
 class Static(Section):
-    """Machines that are there already: own virtual machines, bare metal, or this machine."""
+    """Existing machines: your own virtual machines, bare metal, or this machine."""
 
     user: User = "root"
-    """Who logs in: root, or a user who may use sudo without a password."""
+    """User who logs in: root, or a user who may use sudo without a password."""
     port: Port | None = None
-    """Port of ssh; by default ssh's own choice."""
+    """ssh port; by default ssh's own choice."""
     keyfile: KeyFile | None = None
-    """Private key of ssh (``~`` is the home directory); by default ssh's own choice."""
+    """Private ssh key (``~`` is the home directory); by default ssh's own choice."""
     hosts: list[StaticHost] = []
-    """The machines. They become the hosts of ``machines`` in this order; those left over are not touched."""
+    """The machines. They become the hosts of ``machines`` in this order; unused ones are not touched."""
 
 
 def assignments(static: Static, machines: Sequence[Machines]) -> tuple[tuple[PlannedHost, StaticHost | None], ...]:

@@ -30,22 +30,23 @@ Line = Annotated[str, AfterValidator(_one_line)]
 
 
 class Vagrant(Section):
-    """Virtual machines of this machine, made by Vagrant with libvirt or VirtualBox."""
+    """Virtual machines on this machine, made by Vagrant with libvirt or VirtualBox."""
 
     backend: Literal["libvirt", "virtualbox"] = "libvirt"
-    """What runs the virtual machines; libvirt needs the plugin vagrant-libvirt."""
+    """Hypervisor; libvirt needs the plugin vagrant-libvirt."""
     box: str = Field(default="debian/bookworm64", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$")
     """Name of the box (image): Debian 11, 12, 13, or Ubuntu 22.04, 24.04, with the user ``vagrant``."""
     box_version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9<>=~. ,-]+$")
-    """Version of the box, or a condition like ``>= 12.20240905``; by default the newest that is here."""
+    """Version of the box, or a condition like ``>= 12.20240905``; by default the newest on this machine."""
     box_url: Annotated[Line, Field(min_length=1)] | None = None
-    """Where to get the box when it is not on this machine: a URL or a path; by default Vagrant's public catalogue."""
+    """URL or path of the box, used when it is not on this machine yet; by default Vagrant's public catalogue."""
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]*$")
-    """Who Ansible logs in as: ``root`` (gets Vagrant's key), or ``vagrant`` where the box forbids root (uses sudo)."""
+    """User that Ansible logs in as: ``root``, who gets Vagrant's key, or ``vagrant`` with sudo, where the box forbids
+    root."""
     name_prefix: str = Field(default="enos_crdb", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
-    """Beginning of the machines' names in libvirt or VirtualBox."""
+    """First part of the machines' names in libvirt or VirtualBox."""
     config_extra: str = ""
-    """Ruby for the Vagrantfile, before its machines: ``config.vm.boot_timeout = 900``."""
+    """Ruby code for the Vagrantfile, placed before its machines: ``config.vm.boot_timeout = 900``."""
 
 
 def misfits(section: Vagrant, machines: Sequence[tuple[float | None, int]], cidrs: Mapping[str, str]) -> list[str]:

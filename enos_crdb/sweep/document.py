@@ -49,19 +49,21 @@ def said(label: Label) -> str:
 
 
 class Author(Section):
-    """Somebody to cite."""
+    """A person to cite."""
 
     name: str = Field(min_length=1)
+    """Full name."""
     orcid: str | None = Field(default=None, pattern=r"^\d{4}-\d{4}-\d{4}-\d{3}[\dX]$")
-    """Sixteen digits in four groups."""
+    """ORCID iD."""
     affiliation: str | None = None
+    """University, institute or company."""
 
 
 class Factor(Section):
-    """What is varied. Without ``path``, each level is a mapping of several key paths to their values."""
+    """A parameter that is varied. Without ``path``, each level is a mapping of several key paths to their values."""
 
     path: str | None = None
-    """Key path of the configuration (``bench.load``, ``emulation.constraints.0.delay_ms``)."""
+    """Key path in the configuration (``bench.load``, ``emulation.constraints.0.delay_ms``)."""
     levels: Annotated[Any, AfterValidator(_levels)]
     """A list of single values, or a mapping of labels to values (or, without ``path``, to mappings of key paths)."""
 
@@ -88,81 +90,91 @@ class Factor(Section):
 
 
 class Repetitions(Section):
-    """How often everything is done; iterations of a scenario are ``bench.times`` of the configuration."""
+    """How often each combination is deployed and run. The iterations of a scenario are ``bench.times``."""
 
     deployments: int = Field(default=1, ge=1, le=1000)
-    """Deployments of each combination, from nothing. Backends are only randomised against time by these."""
+    """Deployments of each combination, each from scratch. Only these randomise backends against time."""
     runs: int = Field(default=3, ge=1, le=1000)
-    """Runs of each combination on each of those deployments."""
+    """Runs of each combination on each of its deployments."""
 
 
 class Adaptive(Section):
-    """More runs than asked, until the confidence interval is narrow enough or a limit says so."""
+    """Additional runs, until the confidence interval is narrow enough or a limit is reached."""
 
     relative_width: float = Field(default=0.1, gt=0, lt=10)
-    """Width of the interval, as a share of the value, below which a combination has enough runs."""
+    """A combination has enough runs when its interval is narrower than this share of the value."""
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """Confidence level of the interval."""
     most_runs: int = Field(default=10, ge=2, le=1000)
-    """Limit per combination, the runs of ``repetitions`` included; above the width then, it is called unstable."""
+    """Most runs per combination, including those of ``repetitions``. A combination whose interval is still too wide
+    then is called unstable."""
     metric: str = Field(default="p50", pattern=r"^(mean|p\d{1,2}(\.\d+)?)$")
-    """Of the durations of iterations, per scenario: ``mean``, or a percentile such as ``p50`` or ``p95``."""
+    """Which value of the iterations' durations, per scenario: ``mean``, or a percentile such as ``p50`` or ``p95``."""
 
 
 class Retries(Section):
-    """How many more attempts an item has after a fault that is not the combination's own."""
+    """How many more attempts a run gets after a fault that its combination did not cause."""
 
     network: int = Field(default=1, ge=0, le=10)
     """The emulated network was not what was asked for."""
     hosts: int = Field(default=1, ge=0, le=10)
-    """Hosts could not be had, or did not answer any more."""
+    """Hosts were not available, or no longer answered."""
     deployment: int = Field(default=1, ge=0, le=10)
-    """Installing or configuring failed."""
+    """Installation or configuration failed."""
     reset: int = Field(default=1, ge=0, le=10)
-    """Keystone's database did not come back to the state of a fresh deployment."""
+    """The reset of Keystone's database did not restore the state of a fresh deployment."""
 
 
 class Budget(Section):
-    """What one call may use. It ends before a run that would not fit; ``--resume`` begins a new count."""
+    """What one call may use. The campaign ends before a run that does not fit; ``--resume`` starts a new budget."""
 
     hours: float | None = Field(default=None, gt=0)
+    """Most hours that one call may take; by default there is no limit."""
 
 
 class Ending(Section):
-    """What becomes of the hosts."""
+    """What happens to the hosts when the campaign stops."""
 
     at_end: Literal["destroy", "keep"] = "destroy"
-    """When everything was run."""
+    """When all runs are done."""
     on_interrupt: Literal["keep", "destroy"] = "keep"
-    """After Ctrl-C, or when the budget is used up. ``--resume`` goes on with hosts that were kept."""
+    """After Ctrl-C, or when the budget is used up. ``--resume`` continues on hosts that were kept."""
 
 
 class Experiment(Section):
-    """A study: a configuration, the factors that are varied, and how often each combination is run."""
+    """A study: a configuration, the factors that vary it, and how often each combination is run."""
 
     experiment: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,37}$")
-    """Name: its campaigns are in ``campaigns/<name>-<time>``."""
+    """Name; its campaigns are stored in ``campaigns/<name>-<time>``."""
     title: str = ""
+    """Title for people."""
     description: str = ""
+    """What the experiment examines, in a few sentences."""
     authors: list[Author] = []
+    """Persons to cite."""
     licence: str | None = None
-    """Of the data, as an SPDX identifier (``CC-BY-4.0``)."""
+    """Licence of the data, as an SPDX identifier (``CC-BY-4.0``)."""
     doi: str | None = None
+    """DOI of the data."""
     keywords: list[str] = []
+    """Keywords for catalogues."""
     configuration: str | dict[str, Any]
-    """What every combination starts from: an experiment file (relative to this one, or one that is shipped), or its
-    content."""
+    """The base of every combination: the path of an experiment file (relative to this file, or the name of a shipped
+    one), or its content."""
     factors: dict[str, Factor] = {}
+    """The parameters that are varied, by name."""
     exclude: list[dict[str, Any]] = []
-    """Combinations left out: those with all the levels of an entry (``{backend: mariadb, sites: ["9", "45"]}``)."""
+    """Combinations to leave out: those with all levels of an entry (``{backend: mariadb, sites: ["9", "45"]}``)."""
     repetitions: Repetitions = Repetitions()
     seed: int = Field(default=1, ge=0)
-    """Of the order of runs."""
+    """Seed of the random order of runs."""
     adaptive: Adaptive | None = None
     retries: Retries = Retries()
     budget: Budget = Budget()
     hosts: Ending = Ending()
     short: dict[str, Any] = {}
-    """What replaces keys of this document for a small variant (``--short``): mappings are merged, ``null`` removes."""
+    """Values that replace those of this document in the small variant (``--short``). Mappings are merged; ``null``
+    removes a key."""
 
     _source: str = PrivateAttr(default="the experiment")
     _places: Mapping[str, str] = PrivateAttr(default_factory=dict)

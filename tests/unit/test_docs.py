@@ -12,6 +12,7 @@ import yaml
 
 from enos_crdb import config
 from enos_crdb.cli.commands import cli
+from enos_crdb.sweep import Experiment
 from tests.pages import TUTORIAL, examples, shown
 
 ROOT = Path(__file__).parents[2]
@@ -71,15 +72,19 @@ def test_a_command_that_is_named_exists(words: list[str]) -> None:
     assert {word.split("=")[0] for word in ours if word.startswith("--")} <= {*options, "--help"}
 
 
-def fragments() -> list[Any]:
+EXPERIMENT = ROOT / "docs" / "reference" / "experiment.md"
+"""The page whose fragments are of an experiment, not of an experiment file."""
+
+
+def fragments(pages: list[Path]) -> list[Any]:
     return [
         pytest.param(block, id=f"{name(page)}-{number}")
-        for page in PAGES
+        for page in pages
         for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE))
     ]
 
 
-@pytest.mark.parametrize("fragment", fragments())
+@pytest.mark.parametrize("fragment", fragments([page for page in PAGES if page != EXPERIMENT]))
 def test_a_fragment_of_an_experiment_file_is_accepted(fragment: str) -> None:
     small = {
         "name": "small",
@@ -92,6 +97,11 @@ def test_a_fragment_of_an_experiment_file_is_accepted(fragment: str) -> None:
     if "machines" in given and "database" not in given:
         document["database"] = {"backend": "galera"}
     config.check(document, source="documentation")
+
+
+@pytest.mark.parametrize("fragment", fragments([EXPERIMENT]))
+def test_a_fragment_of_an_experiment_is_accepted(fragment: str) -> None:
+    Experiment.model_validate({"experiment": "small", "configuration": "local.yaml", **yaml.safe_load(fragment)})
 
 
 def test_the_commands_of_the_tutorial_are_found() -> None:

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "__init__ errors",
-        "model events shipped",
+        "model events shipped examples",
         # values, and the door to processes:
         "config backends installers certificates stats sweep usage traffic command keystone inventory software locks "
         "masking survey ssh tables",
@@ -41,7 +41,7 @@ ONLY_BELOW: dict[str, str] = {
     "loading": "errors model stats store record config traffic backends",
     "report": "__init__ errors model stats record config shipped usage traffic summary loading sweep store",
     "bundle": "__init__ errors store record loading masking",
-    "reference": "errors config sweep",
+    "reference": "errors config examples sweep",
 }
 """Modules near the top that may see very little: what was stored, or the configuration."""
 

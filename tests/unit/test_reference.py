@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from enos_crdb import errors, reference
+from enos_crdb import errors, examples, reference
 from enos_crdb.cli.commands import cli
 from enos_crdb.config import Configuration
 
@@ -55,6 +55,32 @@ def test_every_key_stands_in_the_reference_of_the_configuration() -> None:
     page = reference.configuration_page()
     missing = {key for key in keys(Configuration.model_json_schema()) if f"| `{key}` |" not in page}
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("page", "texts"),
+    [
+        pytest.param(reference.configuration_page(), examples.CONFIGURATION, id="configuration"),
+        pytest.param(reference.experiment_page(), examples.EXPERIMENT, id="experiment"),
+    ],
+)
+def test_every_section_has_an_example(page: str, texts: Mapping[str, str]) -> None:
+    tables = page.count("| key | allowed | default | meaning |")
+    assert tables == page.count("```yaml") == len(texts)
+
+
+def test_values_are_shown_as_yaml() -> None:
+    page = reference.configuration_page()
+    for row in (
+        "| `jump` | `auto`, `true` or `false` | `auto` |",
+        "| `project` | text | `null` |",
+        "| `servers` | list of text | `[]` |",
+        "| `nspawn` | mapping, see below | `{}` |",
+        '| `release` | `"2025.2"`, `"2026.1"` or `"2026.2"` | `"2026.1"` |',
+        "| `runner` | mapping, see below | `{type: constant}` |",
+        "| `warm_up_s` | number, ≥ 0 | `0` |",
+    ):
+        assert row in page
 
 
 def test_every_exit_code_stands_in_its_reference() -> None:

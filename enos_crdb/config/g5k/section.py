@@ -113,14 +113,14 @@ def _one_source(cluster: str | None, servers: Sequence[str], site: str | None) -
 
 
 class Place(Section):
-    """Where hosts with a certain `site` label really are."""
+    """Where the hosts with a certain ``site`` label are on Grid'5000."""
 
     site: Name | None = None
-    """Site of Grid'5000; by default that of the servers, or ``g5k.site``."""
+    """Site of Grid'5000; by default the servers' site, or ``g5k.site``."""
     cluster: Name | None = None
-    """Cluster; any of its nodes."""
+    """Cluster, whose free nodes are taken."""
     servers: list[Server] = []
-    """These nodes instead, taken in this order."""
+    """Nodes to use instead of a cluster, taken in this order."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Place:
@@ -131,51 +131,52 @@ class Place(Section):
 
 
 class G5kNetworks(Section):
-    """On which kind of network of Grid'5000 each network is."""
+    """Which kind of network of Grid'5000 serves as ``control`` and as ``database``."""
 
     control: Literal["prod"] = "prod"
-    """The production network, by which nodes are reached."""
+    """The production network, through which nodes are reached."""
     database: Literal["prod", "kavlan", "kavlan-local", "kavlan-global"] = "prod"
-    """The production network too, or a VLAN on the second network card: routed, isolated, or across sites."""
+    """The production network, or a VLAN on the second network card: routed (``kavlan``), isolated (``kavlan-local``),
+    or across sites (``kavlan-global``)."""
 
 
 class G5k(Section):
-    """Grid'5000: a reservation by OAR, with or without an operating system of one's own."""
+    """Grid'5000: nodes reserved through OAR, with the standard system or one that kadeploy installs."""
 
     site: Name | None = None
     """Site of ``cluster``."""
     cluster: Name | None = None
-    """Cluster of every host that ``places`` does not place."""
+    """Cluster of the hosts whose site label is not in ``places``."""
     servers: list[Server] = []
-    """Nodes to use instead of any of a cluster, taken in this order."""
+    """Nodes to use instead of a cluster, taken in this order."""
     reservable_disks: bool = False
-    """Reserve the nodes' additional disks too."""
+    """Also reserve the additional disks of the nodes."""
     places: dict[str, Place] = {}
-    """Where hosts are, by the `site` label of ``machines``."""
+    """Where the hosts are, by the ``site`` label of ``machines``."""
     walltime: Walltime = "02:00:00"
-    """For how long, ``HH:MM:SS``."""
+    """How long the nodes are reserved, ``HH:MM:SS``."""
     queue: Literal["default", "production", "besteffort", "testing", "admin"] = "default"
-    """OAR's queue."""
+    """Queue of OAR."""
     project: Word | None = None
-    """Group that the usage is counted for; needed when the account has several."""
+    """Group that the usage is charged to; required when the account has several."""
     reservation: Reservation | None = None
-    """When it begins, ``YYYY-MM-DD HH:MM:SS`` (French time); by default as soon as possible."""
+    """Start of the reservation, ``YYYY-MM-DD HH:MM:SS`` (French time); by default as soon as possible."""
     job_name: Word = "enos_crdb"
-    """How the jobs' names begin."""
+    """First part of the jobs' names."""
     job_type: list[JobType] = []
-    """Further types of the jobs, for instance ``night`` or ``exotic``."""
+    """Additional job types, for instance ``night`` or ``exotic``."""
     env_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] | None = None
-    """Operating system that kadeploy puts on the nodes; by default they keep the standard one, which is faster."""
+    """Environment that kadeploy installs on the nodes; by default they keep the standard one, which is faster."""
     env_version: EnvVersion | None = None
-    """Version of it, like 2024031216; by default the latest."""
+    """Version of the environment, like 2024031216; by default the latest."""
     key: str | None = None
-    """Public key for the deployed system; by default all of ~/.ssh."""
+    """File with the public key for the deployed system; by default all public keys in ``~/.ssh``."""
     networks: G5kNetworks = G5kNetworks()
-    """What ``control`` and ``database`` are."""
+    """Which kind of network serves as ``control`` and as ``database``."""
     reuse: dict[Name, Annotated[int, Field(gt=0)]] = {}
-    """Running jobs of one's own to use instead of new ones, by site. They are not ended by `destroy`."""
+    """Running jobs to use instead of new ones, by site. ``destroy`` does not end them."""
     jump: Annotated[Literal["auto", True, False], BeforeValidator(_jump)] = "auto"
-    """Whether ssh goes through access.grid5000.fr; ``auto``: when this machine is not in Grid'5000."""
+    """Whether ssh goes through access.grid5000.fr. With ``auto``, it does unless this machine is in Grid'5000."""
 
     @model_validator(mode="after")
     def _the_options_fit_each_other(self) -> G5k:
