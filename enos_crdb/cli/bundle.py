@@ -15,7 +15,7 @@ from enos_crdb.errors import ConfigurationError
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Archive to write; by default <name>.tar.gz in the current directory.",
+    help="Archive to write; by default NAME.tar.gz in the current directory.",
 )
 @click.option(
     "--check",
