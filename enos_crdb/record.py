@@ -16,15 +16,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from enos_crdb.config import Configuration
-from enos_crdb.config.emulation import Constraint
+from enos_crdb.config.emulation import Constraint, Way
 from enos_crdb.errors import StateError
 from enos_crdb.model import Host, Resources, slug
 from enos_crdb.store import read_json, write_json
 
 VERSION = 2
 FILE = "manifest.json"
-Pair = tuple[str, str, str]
-"""Names of the source and of the destination, and the network between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,15 +137,12 @@ class ScenarioRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundTrip:
+class RoundTrip(Way):
     """TCP connect times from ``src`` to ``dst``: how many were answered and lost, and their spread.
 
     The times are None when there was no answer; ``why`` then says what is known about it.
     """
 
-    src: str
-    dst: str
-    network: str
     samples: int = 0
     lost: int = 0
     min_ms: float | None = None
@@ -155,23 +150,12 @@ class RoundTrip:
     max_ms: float | None = None
     why: str = ""
 
-    @property
-    def pair(self) -> Pair:
-        return (self.src, self.dst, self.network)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Expected:
+class Expected(Way):
     """The round trip that a pair should have."""
 
-    src: str
-    dst: str
-    network: str
     rtt_ms: float
-
-    @property
-    def pair(self) -> Pair:
-        return (self.src, self.dst, self.network)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +285,7 @@ def read(directory: Path) -> RunRecord:
     """
     document = read_json(directory / FILE)
     if not isinstance(document, dict) or not isinstance(version := document.get("schema_version"), int):
-        raise StateError(f"{directory / FILE} is not that of a run: it is foreign, or was changed by hand.")
+        raise _no_record(directory, "it has no schema version")
     if version > VERSION:
         raise StateError(
             f"{directory / FILE} has schema version {version}, this enos_crdb reads up to {VERSION}.\n"
@@ -313,16 +297,16 @@ def read(directory: Path) -> RunRecord:
         return _adapter().validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StateError(
-            f"{directory / FILE} is not that of a run: {where}: {first['msg']}.\n"
-            "It is foreign, was changed by hand, or was written by another version of enos_crdb."
-        ) from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StateError(
-            f"{directory / FILE} is not that of a run: {type(error).__name__} {error}.\n"
-            "It is foreign, was changed by hand, or was written by another version of enos_crdb."
-        ) from None
+        raise _no_record(directory, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (KeyError, TypeError, AttributeError) as error:  # of an upgrade
+        raise _no_record(directory, f"{type(error).__name__} {error}") from None
+
+
+def _no_record(directory: Path, why: str) -> StateError:
+    return StateError(
+        f"{directory / FILE} is not that of a run: {why}.\n"
+        "It is foreign, was changed by hand, or was written by another version of enos_crdb."
+    )
 
 
 def _from_1(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,9 @@ class Fitted:
     caption: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        kept = self._kept(options.max_width)
-        widths = self._widths(kept, options.max_width)
+        least = {index: self._least(index) for index in range(len(self.columns))}
+        kept = self._kept(least, options.max_width)
+        widths = self._widths(kept, least, options.max_width)
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for index in kept:
             column = self.columns[index]
@@ -70,11 +71,10 @@ class Fitted:
         """The width below which a word would be broken."""
         if self.columns[index].number or self.columns[index].whole:
             return max(map(len, self._cells(index)))
-        return max((len(piece) for cell in self._cells(index) for piece in _pieces(cell)), default=1)
+        return max(len(piece) for cell in self._cells(index) for piece in _lines(cell, 1))
 
-    def _kept(self, width: int) -> list[int]:
+    def _kept(self, least: dict[int, int], width: int) -> list[int]:
         kept = list(range(len(self.columns)))
-        least = {index: self._least(index) for index in kept}
         optional = [index for index in kept if self.columns[index].optional is not None]
         for index in sorted(optional, key=lambda index: self.columns[index].optional or 0, reverse=True):
             if _total(least, kept) <= width:
@@ -82,10 +82,9 @@ class Fitted:
             kept.remove(index)
         return kept
 
-    def _widths(self, kept: Sequence[int], width: int) -> dict[int, int]:
+    def _widths(self, kept: Sequence[int], least: dict[int, int], width: int) -> dict[int, int]:
         """Of each column; the widest texts give way first, down to their longest words."""
         widths = {index: max(map(len, self._cells(index))) for index in kept}
-        least = {index: self._least(index) for index in kept}
         while _total(widths, kept) > width:
             shrinkable = [index for index in kept if widths[index] > least[index]]
             if not shrinkable:
@@ -99,9 +98,5 @@ def _total(widths: dict[int, int], kept: Sequence[int]) -> int:
 
 
 def _lines(text: str, width: int) -> list[str]:
+    """Broken at blanks and after hyphens only: longer words make longer lines."""
     return textwrap.wrap(text, width, break_long_words=False) or [""]
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """What may stand on a line of its own: what `textwrap` makes of it, on lines of any width."""
-    yield from _lines(text, 1)

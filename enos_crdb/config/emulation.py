@@ -98,13 +98,27 @@ class Emulation(Section):
     """``auto`` uses netem where the hosts' kernel has it, else ``nfqueue``, which only local hosts have."""
 
 
+Pair = tuple[str, str, str]
+"""Names of the source and of the destination, and the network between them."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Link:
-    """What happens to packets from ``src`` to ``dst`` (hosts' names) on a network, in this direction only."""
+class Way:
+    """From ``src`` to ``dst`` (hosts' names) on a network."""
 
     src: str
     dst: str
     network: str
+
+    @property
+    def pair(self) -> Pair:
+        return (self.src, self.dst, self.network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link(Way):
+    """What happens to packets on a way, in this direction only."""
+
     delay_ms: float = 0.0
     loss_percent: float = 0.0
     rate_kbit: float | None = None

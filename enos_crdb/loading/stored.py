@@ -13,8 +13,6 @@ from enos_crdb.errors import RefusedError, StateError
 from enos_crdb.record import Labels, RunRecord
 from enos_crdb.store import CAMPAIGNS, read_json, read_lines
 
-REFUSED = "was refused"
-"""What a campaign's journal says of a run whose network was off."""
 COCKROACHDB = ("CCL", "OSS")
 """Distributions of CockroachDB, as the program names itself."""
 
@@ -125,7 +123,7 @@ def find(path: Path | str) -> Found:
         raise StateError(f"{root} is not a directory.\nGive a run, a deployment, a campaign or the results directory.")
     kept: list[StoredRun] = []
     skipped: list[Skipped] = []
-    verdicts: dict[Path, dict[tuple[str, str], str]] = {}
+    verdicts: dict[Path, _Verdicts] = {}
     for directory in directories(root.resolve()):
         try:
             kept.append(_stored(directory, verdicts))
@@ -202,42 +200,48 @@ def _campaign_of(directory: Path) -> str | None:
     return labels.campaign if labels else None
 
 
-def _stored(directory: Path, verdicts: dict[Path, dict[tuple[str, str], str]]) -> StoredRun:
+def _stored(directory: Path, verdicts: dict[Path, _Verdicts]) -> StoredRun:
     """The run in `directory`. Raises `StateError` with the reason when it does not count."""
     run = record.read(directory)
     if why := stand_in(directory, run):
         raise StateError(why)
     if run.network is not None and run.network.refused:
         raise RefusedError(f"refused: its network was off: {'; '.join(run.network.deviations)}")
-    if run.campaign is not None:
-        status = _verdict(directory, run.campaign.campaign, verdicts)
-        if status != "ok":
-            error = RefusedError if status.startswith(REFUSED) else StateError
-            raise error(f"its attempt in {run.campaign.campaign} {status}")
+    if run.campaign is not None and (verdict := _verdict(directory, run.campaign.campaign, verdicts)):
+        kind, why = verdict
+        raise kind(f"its attempt in {run.campaign.campaign} {why}")
     if run.finished_at is None or not (directory / "samples.csv").exists():
         raise StateError("it did not finish, or measured nothing")
     return StoredRun(directory=directory, record=run)
 
 
-def _verdict(directory: Path, name: str, verdicts: dict[Path, dict[tuple[str, str], str]]) -> str:
-    """What the campaign's journal says of the run; ``ok`` too when the campaign itself is not here."""
+_Verdicts = dict[tuple[str, str], tuple[type[StateError], str] | None]
+"""Deployment and run -> why the attempt does not count, as a kind of error and in words; None when it does."""
+
+
+def _verdict(directory: Path, name: str, verdicts: dict[Path, _Verdicts]) -> tuple[type[StateError], str] | None:
+    """What the campaign's journal says of the run; None, too, when the campaign itself is not here."""
     place = directory.parent.parent.parent / CAMPAIGNS / name
     if place not in verdicts:
         journal = campaign(place).journal if (place / "campaign.json").exists() else None
-        verdicts[place] = {} if journal is None else {_ABSENT: "did not end"} | _ended(journal)
+        verdicts[place] = {} if journal is None else {_ABSENT: (StateError, "did not end"), **_ended(journal)}
     known = verdicts[place]
-    return known.get((directory.parent.parent.name, directory.name), known.get(_ABSENT, "ok"))
+    return known.get((directory.parent.parent.name, directory.name), known.get(_ABSENT))
 
 
 _ABSENT = ("", "")
 """Stands for the runs that a journal does not name."""
 
 
-def _ended(journal: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    told = {"ok": "ok", "failed": "failed", "refused": REFUSED, "skipped": "was skipped"}
+def _ended(journal: Sequence[Mapping[str, Any]]) -> _Verdicts:
+    told = {"failed": "failed", "refused": "was refused", "skipped": "was skipped"}
     return {
-        (line["deployment"], line["run"]): told.get(line["status"], str(line["status"]))
-        + (f": {line['message']}" if line["status"] != "ok" and line.get("message") else "")
+        (line["deployment"], line["run"]): None
+        if line["status"] == "ok"
+        else (
+            RefusedError if line["status"] == "refused" else StateError,
+            told.get(line["status"], str(line["status"])) + (f": {line['message']}" if line.get("message") else ""),
+        )
         for line in journal
         if line.get("run")
     }

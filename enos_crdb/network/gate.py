@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from enos_crdb.record import Expected, Pair, RoundTrip, Tolerance
+from enos_crdb.config.emulation import Pair
+from enos_crdb.record import Expected, RoundTrip, Tolerance
 
 Word = Literal["ok", "off", "not measured"]
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enos_crdb.ansible import Ansible, PlaybookResult
+from enos_crdb.config.emulation import Pair
 from enos_crdb.model import Host
-from enos_crdb.record import Expected, Pair, RoundTrip
+from enos_crdb.record import Expected, RoundTrip
 
 PLAYBOOK = "emulation-measure.yml"
 SAMPLES = 15

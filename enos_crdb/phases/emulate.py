@@ -73,7 +73,7 @@ def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -
     """The round trips without emulation. Raises `NetworkError` when a pair of `planned` has none."""
     found = medians(_measure(context, ()))
     known = {trip.pair for trip in found}
-    lost = [link for link in planned if (link.src, link.dst, link.network) not in known]
+    lost = [link for link in planned if link.pair not in known]
     if lost:
         pairs = _indented([f"{link.src} to {link.dst} on {link.network}" for link in lost])
         sentence = f"The round trips without emulation could not be measured; is a host down?\n{pairs}"

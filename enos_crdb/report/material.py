@@ -16,7 +16,7 @@ from enos_crdb.model import RESPONSE, STEADY
 from enos_crdb.record import Labels, NetworkRecord, RunRecord
 from enos_crdb.report.settings import FOLLOW, natural, settings
 from enos_crdb.stats import ITERATION
-from enos_crdb.summary import Summary, summarise
+from enos_crdb.summary import Summary, summary_of
 
 if TYPE_CHECKING:
     import numpy
@@ -191,7 +191,7 @@ def _nothing(left: Sequence[Skipped]) -> str:
 
 def _measured(run: loading.StoredRun) -> Measured:
     table = _samples(run)
-    summary = summarise(run.directory, table)
+    summary = summary_of(run.directory, run.record, table)
     return Measured(
         stored=run,
         summary=summary,

@@ -36,13 +36,18 @@ class Summary:
         return tuple(doubt.text for doubt in self.doubts)
 
 
-def summarise(directory: Path, samples: pandas.DataFrame | None = None) -> Summary:
-    """Read a run's directory; `samples` are its samples, if they were read already.
+def summarise(directory: Path) -> Summary:
+    """Read a run's directory.
 
     Raises `StateError` when it is not one, is torn, or was made with something else than the database it is named for.
     """
     run = record.read(directory)
     _refuse(directory, run)
+    return summary_of(directory, run)
+
+
+def summary_of(directory: Path, run: RunRecord, samples: pandas.DataFrame | None = None) -> Summary:
+    """The summary of a run that counts and was read already; so may have been its samples."""
     rows = tuple(read_rows(directory, run, samples))
     return Summary(
         run=run.run,

@@ -70,12 +70,17 @@ def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[Doubt]:
     yield from _shared(run)
 
 
+def _of(row: Row, kind: str, text: str) -> Doubt:
+    """A doubt about one scenario, which its sentence names."""
+    return Doubt(kind=kind, about=row.statistics.scenario, text=f"{row.statistics.scenario}: {text}")
+
+
 def _windows(row: Row) -> Iterator[Doubt]:
     if row.iterations and row.statistics.n < min(row.iterations, STEADY_NEEDS):
-        yield Doubt(
-            kind="window",
-            about=row.statistics.scenario,
-            text=f"{row.statistics.scenario}: the steady window holds {row.statistics.n or 'none'} of {row.iterations} "
+        yield _of(
+            row,
+            "window",
+            f"the steady window holds {row.statistics.n or 'none'} of {row.iterations} "
             "iterations. Make the load longer, or `warm_up_s` shorter.",
         )
 
@@ -85,19 +90,19 @@ def _rate(row: Row, bench: Bench) -> Iterator[Doubt]:
     asked, started = row.load.asked_per_s, row.load.started_per_s
     if not asked or not started or started >= KEPT_RATE * asked:
         return
-    said = f"{row.statistics.scenario}: {started:.3g} of {asked:.3g} iterations a second were started"
+    said = f"{started:.3g} of {asked:.3g} iterations a second were started"
     if row.load.most_in_flight >= bench.concurrency:
-        yield Doubt(
-            kind="slow Keystone",
-            about=row.statistics.scenario,
-            text=f"{said}: as many as `concurrency` allows ({bench.concurrency}) were waiting for Keystone. It does "
+        yield _of(
+            row,
+            "slow Keystone",
+            f"{said}: as many as `concurrency` allows ({bench.concurrency}) were waiting for Keystone. It does "
             "not keep up, and latencies grow with the length of the load: ask for a lower rate.",
         )
     else:
-        yield Doubt(
-            kind="slow Rally",
-            about=row.statistics.scenario,
-            text=f"{said}, with {row.load.most_in_flight} in flight of the {bench.concurrency} that `concurrency` "
+        yield _of(
+            row,
+            "slow Rally",
+            f"{said}, with {row.load.most_in_flight} in flight of the {bench.concurrency} that `concurrency` "
             "allows: Rally did not keep up. Ask for a lower rate, or use more hosts with `load: heavy`.",
         )
 
@@ -105,17 +110,17 @@ def _rate(row: Row, bench: Bench) -> Iterator[Doubt]:
 def _rally(row: Row, clients: int) -> Iterator[Doubt]:
     """Whether Rally was the limit, by its CPU; by its rate where nobody looked at its CPU."""
     if row.client_cpu > BUSY_CLIENT:
-        yield Doubt(
-            kind="busy Rally",
-            about=row.statistics.scenario,
-            text=f"{row.statistics.scenario}: Rally used {row.client_cpu:.0%} of the cores that it can use, so the "
+        yield _of(
+            row,
+            "busy Rally",
+            f"Rally used {row.client_cpu:.0%} of the cores that it can use, so the "
             "load was limited by Rally. Use more hosts for it with `load: heavy`, or a lower concurrency or rate.",
         )
     elif math.isnan(row.client_cpu) and row.statistics.throughput > BUSY_CLIENT * RALLY_PER_CORE_S * clients:
-        yield Doubt(
-            kind="fast Rally",
-            about=row.statistics.scenario,
-            text=f"{row.statistics.scenario}: {row.statistics.throughput:.0f} iterations a second from {clients} "
+        yield _of(
+            row,
+            "fast Rally",
+            f"{row.statistics.throughput:.0f} iterations a second from {clients} "
             f"Rall{'y' if clients == 1 else 'ies'}, whose CPU is not known. About {RALLY_PER_CORE_S:.0f} per core are "
             "as many as Rally was seen to make: the load may have been limited by Rally.",
         )
