@@ -68,7 +68,11 @@ def lint(context: Context) -> None:
     )
     linter = _environment("ansible-lint", ANSIBLE_LINT)
     # --offline: every module we use is Ansible's own, so nothing is fetched from Galaxy.
-    environment = {"PATH": f"{linter}:{os.environ['PATH']}", "ANSIBLE_ROLES_PATH": str(ROOT / "playbooks" / "roles")}
+    environment = {
+        "PATH": f"{linter}:{os.environ['PATH']}",
+        "ANSIBLE_ROLES_PATH": str(ROOT / "playbooks" / "roles"),
+        "ANSIBLE_LIBRARY": str(ROOT / "playbooks" / "library"),
+    }
     _run(context, "ansible-lint --offline --strict playbooks", environment)
 
 
@@ -134,6 +138,12 @@ def bench_report(context: Context) -> None:
     _run(context, f"{PYTHON} -m benchmarks.report")
 
 
+@task(name="run")
+def bench_run(context: Context) -> None:
+    """Tell the load of a run from what the engine adds, on local hosts, and what 500 simulated ones need (root)."""
+    _run(context, f"{PYTHON} -m benchmarks.run")
+
+
 def _run(context: Context, command: str, environment: Mapping[str, str] | None = None) -> None:
     """Run `command` at the root of the project, on this terminal; its status becomes ours when it fails."""
     with context.cd(str(ROOT)):
@@ -166,4 +176,4 @@ def _environment(name: str, requirements: tuple[str, ...]) -> Path:
 
 
 namespace = Collection(run_tests, lint, docs, schema, lock, picture, cockroach)
-namespace.add_collection(Collection("bench", deploy, bench_report))
+namespace.add_collection(Collection("bench", deploy, bench_report, bench_run))

@@ -130,6 +130,26 @@ def follow(
     return Completed(args=tuple(args), returncode=process.returncode, stdout="".join(lines), stderr="", seconds=seconds)
 
 
+def converse(args: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a process that is spoken to over pipes, in a session of its own (a terminal's Ctrl-C does not reach it).
+
+    Raises `CommandError` when it cannot be started (127, 126).
+    """
+    try:
+        return subprocess.Popen(
+            list(args),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise CommandError(args, 127, "", f"{error.filename}: no such program or directory") from error
+    except OSError as error:
+        raise CommandError(args, 126, "", f"{error.filename}: cannot be executed ({error.strerror})") from error
+
+
 def _session(args: Sequence[str], *, env: Mapping[str, str] | None) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(

@@ -81,7 +81,6 @@ def _common(configuration: Configuration) -> dict[str, Any]:
         "database_role": backend.ansible_role,
         "keystone_role": installer.ansible_role,
         **installer.removal(configuration.openstack),
-        "database_exports": backend.exports,
         "database_proxied": software.proxied(configuration),
     }
 
@@ -97,7 +96,7 @@ def credentials(configuration: Configuration, resources: Resources, secrets: Map
 
 
 def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
-    """What is worth bringing back from `host`: the journal of every unit, files, versions (the role ``collect``)."""
+    """What is worth bringing back from `host`: the journal of every unit, files, versions (the program ``collect``)."""
     backend = BACKENDS[configuration.database.backend]
     files: list[str] = ["/etc/os-release"]
     virtualenvs: dict[str, str] = {}
@@ -114,10 +113,10 @@ def collected(configuration: Configuration, host: Host) -> dict[str, Any]:
         files += ["/var/lib/rally/*/*/serve.log"]
         virtualenvs["rally"] = keystone.RALLY_VIRTUALENV
     return {
-        "collect_units": ["*"],
-        "collect_files": files,
-        "collect_virtualenvs": virtualenvs,
-        "collect_commands": commands,
+        "units": ["*"],
+        "files": files,
+        "virtualenvs": virtualenvs,
+        "commands": commands,
     }
 
 

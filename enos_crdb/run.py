@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, provenance, rally, record, stats, traffic
-from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
+from enos_crdb import events, provenance, rally, record, stats
 from enos_crdb.config import check
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
 from enos_crdb.masking import to_mask
 from enos_crdb.model import LOAD, Host, Sample, slug
-from enos_crdb.phases import emulate
+from enos_crdb.phases import emulate, load
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
+from enos_crdb.phases.reset import cross, reset
 from enos_crdb.record import Labels, Outcome, RunRecord, ScenarioRecord
 from enos_crdb.store import now, write_json
 
@@ -59,14 +59,6 @@ class Run:
         events.warn(text)
         self.record = replace(self.record, warnings=(*self.record.warnings, text))
 
-    def play(self, playbook: str, *, tolerate: bool = True, **extra: Any) -> PlaybookResult:
-        """Run a playbook with the deployment's variables and this run's."""
-        password = self.context.secrets["keystone_admin_password"]
-        prepared = rally.prepare_variables(self.directory.name, self.clients, self.section, password)
-        idle = {"rally_run": self.directory.name, "rally_clients": []}
-        hosts = {host.name: prepared.get(host.name, idle) for host in self.context.resources.with_role(LOAD)}
-        return self.context.play(playbook, variables=extra, host_variables=hosts, tolerate=tolerate)
-
 
 def _remembered(host: Host) -> Host:
     """A host without the way to it. Its address stays: on Grid'5000 it says which machine it was."""
@@ -100,7 +92,7 @@ def measure(context: Context, section: Bench, *, labels: Labels | None = None) -
     emulate.refuse(before)
     try:
         with events.phase("bench-begin", "Preparing Rally"):
-            this.play("bench-begin.yml", tolerate=False, sampler_run=this.directory.name)
+            load.begin(context, this.directory.name, this.clients, section)
         for index, name in enumerate(section.scenarios, 1):
             with events.phase("bench", f"{name} ({index}/{len(section.scenarios)})"):
                 _scenario(this, index, name)
@@ -118,7 +110,7 @@ def measure(context: Context, section: Bench, *, labels: Labels | None = None) -
 def _end(this: Run) -> None:
     """Leave nothing running on the hosts; also after Ctrl-C."""
     try:
-        this.play("bench-end.yml", sampler_run=this.directory.name)
+        load.end(this.context, this.directory.name)
     finally:
         this.save(finished_at=now())
 
@@ -153,40 +145,38 @@ def _reset(this: Run, index: int) -> str | None:
     """Make Keystone's database anew when the configuration says so; returns why it could not be done."""
     if this.section.reset == "never" or (this.section.reset == "run" and index > 1):
         return None
-    result = this.play("reset.yml")
-    nodes = {host.name for host in this.context.resources.with_role("database")}
-    if any(not failure.unreachable for failure in result.failures):
-        return describe(result)
-    dead = sorted({failure.host for failure in result.failures})
-    if nodes <= set(dead):
-        return f"no database host can be reached ({', '.join(dead)})"
-    if dead:
-        this.warn(f"{', '.join(dead)} could not be reached while the database was reset")
+    done = reset(this.context)
+    if done.problem:
+        return done.problem
+    if done.silent:
+        this.warn(f"{', '.join(done.silent)} could not be reached while the database was reset")
     # The first requests on a new database find dead connections and empty caches; they are not Rally's to pay for.
-    for failure in this.play("verify.yml", keystone_answer_timeout_s=PREFLIGHT_S).failures:
-        this.warn(f"before the load: {failure.message}")
+    for failure in cross(this.context, timeout_s=PREFLIGHT_S):
+        this.warn(f"before the load: {failure}")
     return None
 
 
 def _load(this: Run, index: int, name: str, samples: list[Sample]) -> tuple[Outcome, ...]:
     incoming = this.directory / "incoming"
     incoming.mkdir(exist_ok=True)
-    result = this.play(
-        "bench.yml",
-        **rally.run_variables(index, name, this.clients, this.section, str(incoming)),
-    )
-    _keep_counters(this.directory, slug(index, name), result.outputs)
-    secrets = to_mask(this.context.secrets.values())
-    outcomes = rally.receive(this.directory, incoming, index, name, this.clients, secrets=secrets)
-    incoming.rmdir()
-    for failure in result.failures:
-        _explain(this, name, failure)
+    try:
+        found = load.load(
+            this.context,
+            this.directory.name,
+            index=index,
+            name=name,
+            clients=this.clients,
+            section=this.section,
+            incoming=incoming,
+        )
+        _keep_counters(this.directory, slug(index, name), found.counters)
+        secrets = to_mask(this.context.secrets.values())
+        outcomes = rally.receive(this.directory, incoming, index, name, this.clients, secrets=secrets)
+    finally:
+        shutil.rmtree(incoming)
+    for trouble in found.troubles:
+        this.warn(f"{name}: {trouble}")
     return tuple(_read(this, name, outcome, samples) for outcome in outcomes)
-
-
-def _explain(this: Run, scenario: str, failure: TaskFailure) -> None:
-    what = "could not be reached" if failure.unreachable else f"failed at «{failure.task}»"
-    this.warn(f"{scenario}: {failure.host} {what}: {failure.message}")
 
 
 def _read(this: Run, name: str, outcome: Outcome, samples: list[Sample]) -> Outcome:
@@ -202,20 +192,14 @@ def _read(this: Run, name: str, outcome: Outcome, samples: list[Sample]) -> Outc
     return outcome
 
 
-def _keep_counters(directory: Path, scenario: str, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+def _keep_counters(directory: Path, scenario: str, counters: load.Counters) -> None:
     """Write the counters of databases and Keystones around a scenario.
 
     To ``hosts/<host>/counters/<scenario>.json`` and ``hosts/<host>/keystone_counters/<scenario>.json``, the values
     of both moments each.
     """
-    for host, found in outputs.items():
-        for who, name in (("database", "counters"), ("keystone", traffic.DIRECTORY)):
-            counters = {
-                moment: values
-                for moment, label in (("before", "Before"), ("after", "After"))
-                if (values := found.get(label, {}).get("msg", {}).get(who))
-            }
-            if counters:
-                place = directory / "hosts" / host / name
-                place.mkdir(parents=True, exist_ok=True)
-                write_json(place / f"{scenario}.json", counters)
+    for kind, by_host in counters.items():
+        for host, moments in by_host.items():
+            place = directory / "hosts" / host / kind
+            place.mkdir(parents=True, exist_ok=True)
+            write_json(place / f"{scenario}.json", moments)

@@ -21,8 +21,15 @@ def configured() -> list[str]:
     return ["-F", file] if file else []
 
 
-def command(host: Host, arguments: Sequence[str], *, terminal: bool = False) -> list[str]:
-    """The command that runs `arguments` on `host` as root, or opens a shell there as the host's user."""
+_ALIVE = ("BatchMode=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ControlPath=none")
+"""For a connection that stays: a host that is gone is noticed in 15 seconds, and nobody is asked for a password."""
+
+
+def command(host: Host, arguments: Sequence[str], *, terminal: bool = False, keep_alive: bool = False) -> list[str]:
+    """The command that runs `arguments` on `host` as root, or opens a shell there as the host's user.
+
+    ``keep_alive`` is for connections that stay open while nobody looks.
+    """
     arguments = ["sudo", "--", *arguments] if arguments and host.user != "root" else list(arguments)
     if host.local:
         return arguments or [os.environ.get("SHELL", "/bin/sh")]
@@ -30,6 +37,7 @@ def command(host: Host, arguments: Sequence[str], *, terminal: bool = False) -> 
     line += ["-i", host.keyfile, "-o", "IdentitiesOnly=yes"] if host.keyfile else []
     line += ["-p", str(host.port)] if host.port else []
     line += ["-t"] if terminal else []
+    line += [word for option in _ALIVE for word in ("-o", option)] if keep_alive else []
     return [*line, "--", f"{host.user}@{host.address}", *map(shlex.quote, arguments)]
 
 

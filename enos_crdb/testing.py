@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from enos_crdb.ansible import PlaybookResult, TaskFailure, describe
 from enos_crdb.command import Completed
 from enos_crdb.config import Configuration
+from enos_crdb.door import Answer, Call
 from enos_crdb.errors import CommandError, DeploymentError
 from enos_crdb.model import Host, Lease, Network, Resources, Sample, System
 from enos_crdb.providers import plan_hosts
@@ -71,6 +74,66 @@ class RecordingAnsible:
     def playbooks(self) -> list[str]:
         """Names of the playbooks, in order."""
         return [played.playbook for played in self.played]
+
+
+@dataclass(kw_only=True)
+class RecordingDoor:
+    """A `Door` that runs nothing and remembers everything.
+
+    ``dead`` hosts cannot be reached. ``failures``: step (`step_of`) -> what it complains about, or one such sentence
+    per host. ``values``: step -> what it prints; those that are not named print what a run needs to go on. ``effect``
+    is called for each call (to write a file that a host would have sent).
+    """
+
+    dead: Collection[str] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    effect: Callable[[Call], None] = lambda call: None
+    calls: list[Call] = field(default_factory=list)
+    closed: int = 0
+
+    def run(self, title: str, calls: Sequence[Call]) -> list[Answer]:
+        return [self.answer(call) for call in calls]
+
+    def answer(self, call: Call) -> Answer:
+        """How this call ends."""
+        self.calls.append(call)
+        self.effect(call)
+        name, step = call.host.name, step_of(call)
+        if name in self.dead:
+            return Answer(host=name, status=None, stderr="no route to host")
+        if step in self.failures:
+            return Answer(host=name, status=1, stderr=self.failures[step])
+        return Answer(host=name, status=0, stdout=json.dumps(self.values.get(step, _usual(step, call))))
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def steps(self) -> list[str]:
+        """What was asked, in order; what several hosts were asked at once counts once."""
+        return [step for step, _ in itertools.groupby(map(step_of, self.calls))]
+
+
+def step_of(call: Call) -> str:
+    """What a call does, in a word or two: ``rally_client start``, ``sampler stop``, ``reset``, ``true``."""
+    first, *words = call.argv
+    if not words or not words[0].endswith(".py"):
+        return "keystone_counters" if "keystone_crdb" in words else Path(first).name
+    name = Path(words[0]).stem
+    return f"{name} {words[1]}" if name in ("rally_client", "sampler") else name
+
+
+def _usual(step: str, call: Call) -> Any:
+    """What hosts print that are well."""
+    if step == "crossing":
+        return {"matrix": {}, "failures": []}
+    if step == "rally_client start":
+        return {"started": [], "ready_at": 0.0}
+    if step == "round_trips" and call.request:
+        said = {"rtt_ms": [0.2] * call.request["samples"], "lost": 0, "error": ""}
+        return [{"dst": to["dst"], "network": to["network"], **said} for to in call.request["targets"]]
+    return {}
 
 
 @dataclass(kw_only=True)

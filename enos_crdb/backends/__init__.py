@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from enos_crdb.backends.cockroachdb import CockroachDBBackend
-from enos_crdb.backends.contract import Backend, Connection, File
+from enos_crdb.backends.contract import DATABASE_PROGRAMS, Backend, Connection, File
 from enos_crdb.backends.galera import GaleraBackend
 from enos_crdb.backends.mariadb import MariaDBBackend
 from enos_crdb.backends.postgresql import PostgreSQLBackend
@@ -15,4 +15,4 @@ BACKENDS: dict[str, Backend[Any]] = {
 }
 """Every backend by its name in the experiment file."""
 
-__all__ = ["BACKENDS", "Backend", "Connection", "File"]
+__all__ = ["BACKENDS", "DATABASE_PROGRAMS", "Backend", "Connection", "File"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from enos_crdb.backends.contract import Connection, File
+from enos_crdb.backends.contract import THROUGH_ONE, Connection, File, Reset
 from enos_crdb.backends.placement import DATABASE, nearest_node, subnet
 from enos_crdb.config.cockroachdb import CockroachDB, line
 from enos_crdb.errors import ConfigurationError
@@ -45,6 +45,7 @@ class CockroachDBBackend:
         "/var/lib/enos_crdb/export/*",
     )
     exports: bool = True
+    resets: Reset = THROUGH_ONE
 
     def installation(self, options: CockroachDB) -> dict[str, Any]:
         return {

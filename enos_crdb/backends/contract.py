@@ -11,6 +11,28 @@ from enos_crdb.model import Host, Resources
 Options_contra = TypeVar("Options_contra", contravariant=True)
 
 
+DATABASE_PROGRAMS = "/var/lib/enos_crdb/database"
+"""Where the Ansible role of every backend leaves what a run starts on hosts of role ``database``, under equal names:
+``reset`` (status 0: the database is fresh) and ``counters`` (prints one JSON object); and where `Reset` or ``exports``
+say so, ``ready``, ``compare`` and ``export``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reset:
+    """Where the program ``reset`` runs: on every host, or ``through_one`` for all, the first that is ``ready``.
+
+    With ``compared`` every host runs ``compare`` afterwards.
+    """
+
+    through_one: bool = False
+    compared: bool = False
+
+
+EACH = Reset()
+THROUGH_ONE = Reset(through_one=True)
+THROUGH_ONE_COMPARED = Reset(through_one=True, compared=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class File:
     """A small file on a Keystone host that only Keystone may read (a client certificate, its key)."""
@@ -42,7 +64,7 @@ class Backend(Protocol[Options_contra]):
 
     @property
     def ansible_role(self) -> str:
-        """Ansible role that installs, configures, resets, counts and removes it."""
+        """Ansible role that installs, configures and removes it."""
 
     @property
     def installs(self) -> tuple[str, ...]:
@@ -54,7 +76,11 @@ class Backend(Protocol[Options_contra]):
 
     @property
     def exports(self) -> bool:
-        """Whether the Ansible role has tasks ``export``, which write some of ``files`` before they are collected."""
+        """Whether hosts have the program ``export``, which writes some of ``files`` before they are collected."""
+
+    @property
+    def resets(self) -> Reset:
+        """How Keystone's database is brought back to its fresh state."""
 
     def installation(self, options: Options_contra) -> dict[str, Any]:
         """Variables of the Ansible role that decide what it installs; they decide the name of the layer, too."""

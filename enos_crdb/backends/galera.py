@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from enos_crdb.backends.contract import Connection
+from enos_crdb.backends.contract import THROUGH_ONE_COMPARED, Connection, Reset
 from enos_crdb.backends.mariadb import connection, server_variables
 from enos_crdb.backends.packaged import Packaged
 from enos_crdb.config.database import Galera
@@ -26,6 +26,7 @@ class GaleraBackend(Packaged):
         "/var/lib/mysql/grastate.dat",
         "/var/lib/mysql/gvwstate.dat",
     )
+    resets: Reset = THROUGH_ONE_COMPARED
 
     def variables(self, options: Galera, resources: Resources, secrets: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         nodes = {node.name: node for node in resources.with_role("database")}

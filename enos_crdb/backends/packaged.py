@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from enos_crdb.backends.contract import EACH, Reset
 from enos_crdb.model import Resources
 
 
@@ -12,6 +13,7 @@ class Packaged:
     """Nothing to choose at installation, no certificates, nothing to export but files."""
 
     exports: bool = False
+    resets: Reset = EACH
 
     def installation(self, options: object) -> dict[str, Any]:
         return {}

@@ -12,12 +12,14 @@ from typing import Any
 from enos_crdb import events
 from enos_crdb.campaign.record import CampaignRecord, Living
 from enos_crdb.config import Configuration
+from enos_crdb.door import Call
 from enos_crdb.errors import DeploymentError
 from enos_crdb.model import Lease
 from enos_crdb.phases import deploy as deploy_phase
 from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.destroy import destroy
+from enos_crdb.phases.reset import reset, state
 from enos_crdb.store import Deployment, Store
 from enos_crdb.sweep import Combination, Item
 
@@ -80,12 +82,12 @@ class Hosts:
         living = self._record.living
         assert living is not None
         start = "reset" if living.used else "fresh"
-        state = self._reset(context, living) if living.used else living.fresh or self._keep_state(context)
+        known = self._reset(context, living) if living.used else living.fresh or self._keep_state(context)
         self.stage = "network"
         if not _in_force(context):
             emulate.set_network(context, context.configuration.emulation)
         self._record.living = replace(self._living(), used=True)
-        return Ready(context=context, start=start, state=state, deploy_s=deploy_s)
+        return Ready(context=context, start=start, state=known, deploy_s=deploy_s)
 
     def _living(self) -> Living:
         found = self._record.living
@@ -138,41 +140,38 @@ class Hosts:
         """Make Keystone's database anew, and compare it with what it held when the deployment was new."""
         self.stage = "reset"
         with events.phase("reset", "Resetting, and comparing with a fresh deployment"):
-            context.play("reset.yml")
-            state = self._state(context)
+            done = reset(context)
+            if done.problem or done.silent:
+                raise DeploymentError(done.problem or f"{', '.join(done.silent)} could not be reached for the reset.")
+            found = state(context)
         if living.fresh is None:
-            return self._kept(state)
-        if state != living.fresh:
+            return self._kept(found)
+        if found != living.fresh:
             raise DeploymentError(
                 "Keystone's database was reset, but is not what it was on the fresh deployment: "
-                f"{_difference(living.fresh, state)}.\n"
+                f"{_difference(living.fresh, found)}.\n"
                 "Something writes to it between runs. The deployment is given up, and another one made."
             )
-        return state
+        return found
 
     def _keep_state(self, context: Context) -> Mapping[str, Any]:
         """Look at the database of a new deployment, before anything uses it."""
         with events.phase("state", "Looking at the fresh database"):
-            return self._kept(self._state(context))
+            return self._kept(state(context))
 
-    def _kept(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        self._record.living = replace(self._living(), fresh=state)
-        return state
-
-    def _state(self, context: Context) -> Mapping[str, Any]:
-        outputs = context.play("state.yml").outputs
-        found = [said["State"]["msg"] for said in outputs.values() if "State" in said]
-        if not found:
-            raise DeploymentError("no Keystone said what its database holds; see the log of state.yml.")
-        return dict(found[0])
+    def _kept(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._record.living = replace(self._living(), fresh=found)
+        return found
 
     def silent(self) -> list[str]:
         """Hosts that do not answer. None when there are no hosts."""
         context = self._context
         if context is None or context.deployment.state.resources is None:
             return []
-        result = context.ansible.run("alive.yml", context.resources.hosts, tolerate=True)
-        return sorted({failure.host for failure in result.failures})
+        answers = context.door.run(
+            "Asking every host", [Call(host=host, argv=("true",)) for host in context.resources.hosts]
+        )
+        return sorted(answer.host for answer in answers if not answer.ok)
 
     def wear(self) -> None:
         """Something went wrong on the deployment: before the next run, bring everything to what is asked."""
@@ -194,6 +193,8 @@ class Hosts:
 
     def close(self) -> None:
         """Let other processes use the deployment."""
+        if self._context is not None:
+            self._context.door.close()
         self._locks.close()
         self._context = None
         self._worn = True
@@ -217,11 +218,11 @@ def _wanted(configuration: Configuration) -> list[dict[str, Any]]:
 
 def _in_force_is(deployment: Deployment, configuration: Configuration) -> bool:
     """Whether the emulation that a deployment has is the one that is asked for."""
-    state = deployment.state.emulation
-    if state is None:
+    emulated = deployment.state.emulation
+    if emulated is None:
         return not _wanted(configuration)
-    same = configuration.emulation.emulator in ("auto", state["emulator"])
-    return same and bool(state.get("set_at")) and list(state["constraints"]) == _wanted(configuration)
+    same = configuration.emulation.emulator in ("auto", emulated["emulator"])
+    return same and bool(emulated.get("set_at")) and list(emulated["constraints"]) == _wanted(configuration)
 
 
 def _in_force(context: Context) -> bool:

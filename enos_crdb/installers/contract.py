@@ -38,6 +38,14 @@ class Installer(Protocol):
         """Where Keystone's Python is on the host."""
 
     @property
+    def unit(self) -> str:
+        """systemd's unit of Keystone."""
+
+    @property
+    def account(self) -> str:
+        """Name of the Unix account that Keystone runs as."""
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Globs of configuration and log files that are collected; passwords in them are masked then."""
 

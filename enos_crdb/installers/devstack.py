@@ -33,6 +33,8 @@ class DevStackInstaller:
     sources: tuple[str, ...] = ("devstack_plugin",)
     wheels: bool = False
     virtualenv: str = f"{HOME}/data/venv"
+    unit: str = "devstack@keystone.service"
+    account: str = "stack"
     files: tuple[str, ...] = (
         "/etc/keystone/keystone.conf",
         "/etc/keystone/keystone-uwsgi-public.ini",
@@ -63,8 +65,8 @@ class DevStackInstaller:
         return {
             **self.installation(openstack),
             "keystone_listen_address": "",  # Apache and DevStack's uWSGI do
-            "keystone_account": "stack",
-            "keystone_unit": "devstack@keystone.service",
+            "keystone_account": self.account,
+            "keystone_unit": self.unit,
             "devstack_home": HOME,
             "devstack_address": host.addresses["control"],
             "devstack_database_type": DATABASE_TYPES[backend],

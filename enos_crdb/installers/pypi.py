@@ -22,6 +22,8 @@ class PyPIInstaller:
     sources: tuple[str, ...] = ()
     wheels: bool = True
     virtualenv: str = "/opt/enos_crdb/keystone"
+    unit: str = "keystone.service"
+    account: str = "keystone"
     files: tuple[str, ...] = (
         "/etc/keystone/keystone.conf",
         "/etc/keystone/db_sync.conf",

@@ -1,23 +1,21 @@
 """Emulation by the hosts' own kernels (netem), in the classes and filters of EnOSlib's `NetemHTB`.
 
-EnOSlib says what to run; it is run through our door, because EnOSlib's own `deploy` joins the commands with ``;``
+EnOSlib says what to run; it is run through our own door, because EnOSlib's own `deploy` joins the commands with ``;``
 and reports success where a kernel without netem installed everything but the delay. For the same reason what was
 installed is read back. Everything is done where a packet leaves, so there is no ingress and no ifb to clean up.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enos_crdb.ansible import Ansible, describe
 from enos_crdb.config.emulation import Link
+from enos_crdb.door import Call, Door, program
 from enos_crdb.errors import NetworkError
 from enos_crdb.model import Host
 
-PLAYBOOK = "emulation-rules.yml"
 LINE_KBIT = 10_000_000
 """What a link without a rate is limited to: EnOSlib's class needs a rate, and this is its own default."""
 
@@ -34,36 +32,36 @@ class TrafficControl:
     why: str = ""
 
 
-def survey(ansible: Ansible, hosts: Sequence[Host]) -> dict[str, TrafficControl]:
+def survey(door: Door, hosts: Sequence[Host]) -> dict[str, TrafficControl]:
     """What the hosts have, by name. Raises `NetworkError` when one does not say."""
-    return _play(ansible, hosts, "survey", {host.name: sorted(host.addresses.values()) for host in hosts})
+    return _ask(door, hosts, "survey", {host.name: sorted(host.addresses.values()) for host in hosts})
 
 
-def install(ansible: Ansible, hosts: Sequence[Host], links: Sequence[Link]) -> None:
+def install(door: Door, hosts: Sequence[Host], links: Sequence[Link]) -> None:
     """Install what `links` say and look at the result; whoever calls has cleared what was there.
 
     Raises `NetworkError` when a command fails, or when something is not there afterwards.
     """
-    known = survey(ansible, hosts)
+    known = survey(door, hosts)
     commands = {host.name: host_commands(host, hosts, links, known[host.name].devices) for host in hosts}
-    found = _play(ansible, hosts, "apply", _addresses(hosts, links), commands)
+    found = _ask(door, hosts, "apply", _addresses(hosts, links), commands)
     if lacking := missing(hosts, links, found):
         raise NetworkError(
             "\n".join(lacking) + "\nThe rules were accepted and are not there: does the hosts' kernel have netem?"
         )
 
 
-def clear(ansible: Ansible, hosts: Sequence[Host], links: Sequence[Link]) -> None:
+def clear(door: Door, hosts: Sequence[Host], links: Sequence[Link]) -> None:
     """Remove what `install` made for `links`, and nothing else."""
     concerned = [host for host in hosts if any(link.src == host.name for link in links)]
     if concerned:
-        _play(ansible, concerned, "clear", _addresses(hosts, links))
+        _ask(door, concerned, "clear", _addresses(hosts, links))
 
 
-def faults(ansible: Ansible, hosts: Sequence[Host], links: Sequence[Link]) -> list[str]:
+def faults(door: Door, hosts: Sequence[Host], links: Sequence[Link]) -> list[str]:
     """What is not in force of `links`, as the hosts see it, a sentence each."""
     try:
-        return missing(hosts, links, survey(ansible, hosts))
+        return missing(hosts, links, survey(door, hosts))
     except NetworkError as error:
         return [str(error)]
 
@@ -160,32 +158,31 @@ def _addresses(hosts: Sequence[Host], links: Sequence[Link]) -> dict[str, list[s
     }
 
 
-def _play(
-    ansible: Ansible,
+def _ask(
+    door: Door,
     hosts: Sequence[Host],
     action: str,
     addresses: Mapping[str, Sequence[str]],
     commands: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, TrafficControl]:
-    result = ansible.run(
-        PLAYBOOK,
-        hosts,
-        variables={"emulation_action": action},
-        host_variables={
-            host.name: {
-                "emulation_addresses": list(addresses.get(host.name, ())),
-                "emulation_commands": list((commands or {}).get(host.name, ())),
-            }
-            for host in hosts
-        },
-        tolerate=True,
-    )
-    if result.failures:
-        raise NetworkError(f"The hosts could not be asked to {action} their network rules.\n{describe(result)}")
-    answers = {}
-    for host in hosts:
-        answer = json.loads(result.outputs[host.name]["Control traffic"]["stdout"])
-        answers[host.name] = TrafficControl(
-            devices=answer["devices"], qdiscs=answer["qdiscs"], netem=answer["netem"], why=answer["why"]
+    calls = [
+        Call(
+            host=host,
+            argv=program("traffic_control"),
+            request={
+                "action": action,
+                "addresses": list(addresses.get(host.name, ())),
+                "commands": list((commands or {}).get(host.name, ())),
+            },
+            timeout_s=120.0,
         )
-    return answers
+        for host in hosts
+    ]
+    answers = door.run(f"Traffic control: {action}", calls)
+    if failed := [f"{answer.host}: {answer.why}" for answer in answers if not answer.ok]:
+        raise NetworkError(f"The hosts could not be asked to {action} their network rules.\n" + "\n".join(failed))
+    found = {answer.host: answer.value for answer in answers}
+    return {
+        name: TrafficControl(devices=said["devices"], qdiscs=said["qdiscs"], netem=said["netem"], why=said["why"])
+        for name, said in found.items()
+    }

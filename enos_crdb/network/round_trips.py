@@ -1,37 +1,47 @@
-"""Round trips between hosts, measured by the hosts themselves through the Ansible role ``emulation``."""
+"""Round trips between hosts, measured by the hosts themselves with the program ``round_trips``."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enos_crdb.ansible import Ansible, PlaybookResult
 from enos_crdb.config.emulation import Pair
+from enos_crdb.door import Answer, Call, Door, per_host, program
 from enos_crdb.model import Host
 from enos_crdb.record import Expected, RoundTrip
 
-PLAYBOOK = "emulation-measure.yml"
 SAMPLES = 15
 INTERVAL_S = 0.06
 RETRANSMISSION_S = 1.0
 """When Linux sends a lost SYN again: an answer after that tells the delay of the timer, not of the network."""
 
 
-def pairs(hosts: Sequence[Host]) -> list[Pair]:
-    """Every ordered pair of hosts, on each network that both have an address on.
+MOST_PEERS = 48
+"""Up to how many others each host measures. All pairs of 500 hosts would be a quarter of a million."""
 
-    What leads to a host whose two networks are one is measured once, as ``database``, where constraints act.
+
+def pairs(hosts: Sequence[Host]) -> list[Pair]:
+    """The ordered pairs of hosts that are measured, on each network that both have an address on.
+
+    Every pair, up to `MOST_PEERS` + 1 hosts; of more, each host measures and is measured by `MOST_PEERS` others, at
+    even distances in the list of hosts. What leads to a host whose two networks are one is measured once, as
+    ``database``, where constraints act.
     """
+    count = len(hosts)
+    peers = min(count - 1, MOST_PEERS)
+    steps = sorted(1 + number * (count - 1) // peers for number in range(peers))
     return [
         (src.name, dst.name, network)
-        for src in hosts
-        for dst in hosts
-        if src is not dst
+        for position, src in enumerate(hosts)
+        for dst in _in_order(hosts, {(position + step) % count for step in steps})
         for network in src.addresses
         if network in dst.addresses and not (network == "control" and dst.on_one_network)
     ]
+
+
+def _in_order(hosts: Sequence[Host], positions: set[int]) -> list[Host]:
+    return [hosts[position] for position in sorted(positions)]
 
 
 def targets(hosts: Sequence[Host], expected: Sequence[Expected]) -> dict[str, list[dict[str, Any]]]:
@@ -53,7 +63,7 @@ def targets(hosts: Sequence[Host], expected: Sequence[Expected]) -> dict[str, li
 
 
 def measure(
-    ansible: Ansible,
+    door: Door,
     hosts: Sequence[Host],
     *,
     expected: Sequence[Expected] = (),
@@ -63,24 +73,31 @@ def measure(
     wanted = targets(hosts, expected)
     if not any(wanted.values()):
         return ()
-    result = ansible.run(
-        PLAYBOOK,
-        hosts,
-        variables={"emulation_samples": samples, "emulation_interval_s": INTERVAL_S},
-        host_variables={name: {"emulation_targets": found} for name, found in wanted.items()},
-        tolerate=True,
-    )
-    return tuple(trip for host in hosts for trip in _of_host(host.name, wanted[host.name], result))
+    calls = [
+        Call(
+            host=host,
+            argv=program("round_trips"),
+            request={"targets": wanted[host.name], "samples": samples, "interval_s": INTERVAL_S},
+            timeout_s=_longest_s(wanted[host.name], samples),
+        )
+        for host in hosts
+    ]
+    answers = per_host(door.run("Measuring round trips", calls))
+    return tuple(trip for host in hosts for trip in _of_host(answers[host.name], wanted[host.name]))
 
 
-def _of_host(name: str, wanted: Sequence[Mapping[str, Any]], result: PlaybookResult) -> list[RoundTrip]:
-    answer = result.outputs.get(name, {}).get("Measure round trips", {}).get("stdout")
-    if not answer:
-        failure = next((failure for failure in result.failures if failure.host == name), None)
-        reason = "it could not be reached" if failure and failure.unreachable else "it did not measure"
-        why = f"{name}: {reason}" + (f", {failure.message.splitlines()[0]}" if failure and failure.message else "")
-        return [RoundTrip(src=name, dst=target["dst"], network=target["network"], why=why) for target in wanted]
-    return [summarise(name, row) for row in json.loads(answer)]
+def _longest_s(wanted: Sequence[Mapping[str, Any]], samples: int) -> float:
+    """Beyond what its schedule takes, a host may be slow."""
+    patience_s = max((target["patience_s"] for target in wanted), default=0.0)
+    return 60.0 + samples * (len(wanted) * INTERVAL_S + patience_s)
+
+
+def _of_host(answer: Answer, wanted: Sequence[Mapping[str, Any]]) -> list[RoundTrip]:
+    if not answer.ok:
+        reason = "it did not measure" if answer.reached else "it could not be reached"
+        why = f"{answer.host}: {reason}, {answer.why.splitlines()[-1]}"
+        return [RoundTrip(src=answer.host, dst=target["dst"], network=target["network"], why=why) for target in wanted]
+    return [summarise(answer.host, row) for row in answer.value]
 
 
 def summarise(src: str, row: Mapping[str, Any]) -> RoundTrip:

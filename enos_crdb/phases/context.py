@@ -14,6 +14,7 @@ from enos_crdb.ansible import Ansible, EnoslibAnsible, PlaybookResult
 from enos_crdb.command import Runner, SubprocessRunner
 from enos_crdb.config import Configuration, check
 from enos_crdb.config.bench import Bench
+from enos_crdb.door import Door, SshDoor
 from enos_crdb.errors import StateError
 from enos_crdb.masking import to_mask
 from enos_crdb.model import LOAD, Resources
@@ -28,12 +29,13 @@ WHEELS_ON_HOSTS = "/srv/enos_crdb/wheelhouse"
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One deployment, opened. Tests put doubles in place of ``provider``, ``ansible`` and ``runner``."""
+    """One deployment, opened. Tests put doubles in place of ``provider``, ``ansible``, ``door`` and ``runner``."""
 
     configuration: Configuration
     deployment: Deployment
     provider: Provider
     ansible: Ansible
+    door: Door
     runner: Runner
     cache: Path
 
@@ -132,16 +134,16 @@ def open_context(deployment: Deployment, configuration: Configuration | None = N
             read_only_binds={cache / "wheelhouse": WHEELS_ON_HOSTS},
         )
     )
-    ansible = EnoslibAnsible(
-        logs=deployment.logs,
-        control_path_dir=provider.control_path_dir,
-        secrets=lambda: to_mask(deployment.secrets().values()),
-    )
+
+    def secrets() -> tuple[str, ...]:
+        return to_mask(deployment.secrets().values())
+
     return Context(
         configuration=configuration,
         deployment=deployment,
         provider=provider,
-        ansible=ansible,
+        ansible=EnoslibAnsible(logs=deployment.logs, control_path_dir=provider.control_path_dir, secrets=secrets),
+        door=SshDoor(logs=deployment.logs, secrets=secrets),
         runner=runner,
         cache=cache,
     )

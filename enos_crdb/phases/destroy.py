@@ -23,10 +23,12 @@ def destroy(context: Context, *, keep_hosts: bool) -> None:
     if keep_hosts:
         with events.phase("remove", "Removing what Keystone, the database and Rally keep on the hosts"):
             _clean(context)
+        context.door.close()  # what it left on the hosts is gone
         context.deployment.save(done={"hosts": state.done["hosts"]})
         return
     if not context.provider.owns_hosts and state.resources is not None and not state.destroyed_at:
         _leave(context)
+    context.door.close()
     with events.phase("destroy", "Giving the hosts back"):
         context.provider.release()
     for name in ("openrc", "clouds.yaml"):  # they open nothing any more

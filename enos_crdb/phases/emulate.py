@@ -42,7 +42,7 @@ def set_network(context: Context, emulation: Emulation | None) -> NetworkRecord 
     emulator = choose_emulator(context, wanted.emulator)
     if emulator == "netem":  # before anything is kept: what `clear` finds afterwards counts as ours
         hosts = context.resources.hosts
-        netem.refuse_foreign(hosts, planned, netem.survey(context.ansible, hosts))
+        netem.refuse_foreign(hosts, planned, netem.survey(context.door, hosts))
     baseline = _baseline(context, wanted, planned)
     in_force = {
         "constraints": [constraint.model_dump(mode="json") for constraint in wanted.constraints],
@@ -73,7 +73,8 @@ def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -
     """The round trips without emulation. Raises `NetworkError` when a pair of `planned` has none."""
     found = medians(_measure(context, ()))
     known = {trip.pair for trip in found}
-    lost = [link for link in planned if link.pair not in known]
+    measured = set(round_trips.pairs(context.resources.hosts))
+    lost = [link for link in planned if link.pair in measured - known]
     if lost:
         pairs = _indented([f"{link.src} to {link.dst} on {link.network}" for link in lost])
         sentence = f"The round trips without emulation could not be measured; is a host down?\n{pairs}"
@@ -86,7 +87,7 @@ def _baseline(context: Context, emulation: Emulation, planned: Sequence[Link]) -
 def _install(context: Context, emulator: str, planned: Sequence[Link]) -> None:
     try:
         if emulator == "netem":
-            netem.install(context.ansible, context.resources.hosts, planned)
+            netem.install(context.door, context.resources.hosts, planned)
         else:
             _emulating(context).emulate(planned)
     except EnosCrdbError:
@@ -115,7 +116,7 @@ def clear(context: Context) -> None:
     if state is None:
         return
     if state["emulator"] == "netem":
-        netem.clear(context.ansible, context.resources.hosts, in_force(context).links)
+        netem.clear(context.door, context.resources.hosts, in_force(context).links)
     else:
         _emulating(context).emulate(())
     context.deployment.save(emulation=None)
@@ -194,7 +195,7 @@ def faults(context: Context, known: InForce) -> list[str]:
     if known.emulator == "none":
         return []
     if known.emulator == "netem":
-        return netem.faults(context.ansible, context.resources.hosts, known.links)
+        return netem.faults(context.door, context.resources.hosts, known.links)
     return _emulating(context).emulation_faults(known.links)
 
 
@@ -208,7 +209,7 @@ def choose_emulator(context: Context, asked: str) -> str:
             f"emulation.emulator: the provider '{context.configuration.provider}' cannot delay packets itself, only "
             "local hosts can ('nspawn').\nChoose 'netem', or 'auto'."
         )
-    found = netem.survey(context.ansible, context.resources.hosts)
+    found = netem.survey(context.door, context.resources.hosts)
     without = [name for name, survey in found.items() if not survey.netem]
     if not without:
         return "netem"
@@ -241,7 +242,7 @@ def _measured(context: Context, known: InForce) -> Matrix:
 
 
 def _measure(context: Context, expected: Sequence[Expected]) -> tuple[RoundTrip, ...]:
-    return round_trips.measure(context.ansible, context.resources.hosts, expected=expected)
+    return round_trips.measure(context.door, context.resources.hosts, expected=expected)
 
 
 def _tolerance(emulation: Emulation) -> Tolerance:

@@ -5,10 +5,14 @@ from enos_crdb.rally.pace import in_windows, pace
 from enos_crdb.rally.results import ITERATION, receive, samples
 from enos_crdb.rally.task import (
     clients,
+    directory,
     environment,
-    prepare_variables,
+    job,
+    longest_s,
+    prepare_requests,
     rally_task,
-    run_variables,
+    scenario_requests,
+    start_lead_s,
 )
 
 __all__ = [
@@ -18,12 +22,16 @@ __all__ = [
     "STUDY_2018",
     "Scenario",
     "clients",
+    "directory",
     "environment",
     "in_windows",
+    "job",
+    "longest_s",
     "pace",
-    "prepare_variables",
+    "prepare_requests",
     "rally_task",
     "receive",
-    "run_variables",
     "samples",
+    "scenario_requests",
+    "start_lead_s",
 ]

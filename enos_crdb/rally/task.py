@@ -11,7 +11,9 @@ from enos_crdb.installers import INSTALLERS
 from enos_crdb.model import Host, Resources, slug
 from enos_crdb.record import Client
 
-START_LEAD_S = 3.0
+STATE = "/var/lib/rally"
+"""On the hosts where Rally runs: one directory per run, with configuration, database and results of each client."""
+START_LEAD_S = 1.0
 """From the word to the common start of several clients: long enough to tell all rally hosts."""
 SETUP_S = 600.0
 """Longest time a client may take before its load: imports, Rally's checks, making the users."""
@@ -93,12 +95,12 @@ def environment(client: Client, password: str) -> dict[str, Any]:
     }
 
 
-def prepare_variables(run: str, wanted: Sequence[Client], bench: Bench, password: str) -> dict[str, dict[str, Any]]:
-    """Host name -> variables of the Ansible role's ``prepare.yml`` and ``run.yml``, for hosts that have clients."""
+def prepare_requests(run: str, wanted: Sequence[Client], bench: Bench, password: str) -> dict[str, dict[str, Any]]:
+    """Name of each host that has clients -> what ``rally_client.py prepare`` reads there; it holds the password."""
     found: dict[str, dict[str, Any]] = {}
     for client in wanted:
-        variables = found.setdefault(client.rally, {"rally_run": run, "rally_clients": []})
-        variables["rally_clients"].append(
+        request = found.setdefault(client.rally, {"directory": directory(run), "clients": []})
+        request["clients"].append(
             {
                 "name": client.name,
                 "environment": environment(client, password),
@@ -108,28 +110,56 @@ def prepare_variables(run: str, wanted: Sequence[Client], bench: Bench, password
     return found
 
 
-def run_variables(index: int, name: str, wanted: Sequence[Client], bench: Bench, fetch_to: str) -> dict[str, Any]:
-    """Variables of ``start.yml`` and ``run.yml`` for the `index`-th scenario (from 1), called `name`.
+def directory(run: str) -> str:
+    """Where Rally keeps a run on its hosts."""
+    return f"{STATE}/{run}"
 
-    ``fetch_to`` is the directory on this machine that gets one archive per rally host.
+
+def scenario_requests(run: str, index: int, name: str, wanted: Sequence[Client]) -> dict[str, dict[str, Any]]:
+    """Name of each host that has clients -> what ``rally_client.py`` reads about the `index`-th scenario (from 1).
+
+    ``archive`` is the file that ``wait`` packs.
     """
+    scenario = slug(index, name)
+    found: dict[str, dict[str, Any]] = {}
+    for client in wanted:
+        request = found.setdefault(
+            client.rally,
+            {
+                "directory": directory(run),
+                "scenario": scenario,
+                "archive": f"{directory(run)}/{scenario}.tar",
+                "clients": [],
+            },
+        )
+        request["clients"].append(client.name)
+    return found
+
+
+def job(name: str, wanted: Sequence[Client], bench: Bench) -> dict[str, Any]:
+    """What each client does in the scenario called `name`, and its limits (seconds)."""
     return {
-        "rally_scenario": slug(index, name),
-        "rally_job": {
-            "task": rally_task(SCENARIOS[name], bench),
-            "timeout_s": bench.scenario_timeout_s,
-            # A run begins with a new database; deleting what one scenario made takes longer than its load.
-            "cleanup": bench.reset != "scenario",
-            "setup_s": SETUP_S,
-            # Looking for the versions of the API may time out, then authenticating, before an iteration fails.
-            "drain_s": 2 * bench.http_timeout_s,
-            "grace_s": grace_s(bench),
-            # Rallies of an open loop take turns, so that what reaches the database is even, too.
-            "phases": {client.name: place / len(wanted) for place, client in enumerate(wanted)},
-        },
-        "rally_start_lead_s": START_LEAD_S if len(wanted) > 1 else 0.0,
-        "rally_fetch_to": fetch_to,
+        "task": rally_task(SCENARIOS[name], bench),
+        "timeout_s": bench.scenario_timeout_s,
+        # A run begins with a new database; deleting what one scenario made takes longer than its load.
+        "cleanup": bench.reset != "scenario",
+        "setup_s": SETUP_S,
+        # Looking for the versions of the API may time out, then authenticating, before an iteration fails.
+        "drain_s": 2 * bench.http_timeout_s,
+        "grace_s": grace_s(bench),
+        # Rallies of an open loop take turns, so that what reaches the database is even, too.
+        "phases": {client.name: place / len(wanted) for place, client in enumerate(wanted)},
     }
+
+
+def start_lead_s(wanted: Sequence[Client]) -> float:
+    """Seconds from the word to the load: one client has nobody to wait for."""
+    return START_LEAD_S if len(wanted) > 1 else 0.0
+
+
+def longest_s(bench: Bench) -> float:
+    """How long a scenario may take on a host, from its start to its last report (seconds)."""
+    return SETUP_S + bench.scenario_timeout_s + grace_s(bench) + 60.0
 
 
 def grace_s(bench: Bench) -> float:

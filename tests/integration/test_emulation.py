@@ -321,20 +321,20 @@ def test_a_kernel_without_netem_is_told_apart(context: Context) -> None:
 
     planned = links([constraint("database", "database", delay_ms=10, rate="100mbit")], context.resources.hosts)
     enoslib_alone(context, planned)  # says nothing, and delays nothing
-    lie = netem.faults(context.ansible, context.resources.hosts, planned)
+    lie = netem.faults(context.door, context.resources.hosts, planned)
     assert lie[0] == "database-1: eth1 should delay packets to 2 hosts (10 ms, 10 ms), tc shows 0 (none)."
-    netem.clear(context.ansible, context.resources.hosts, planned)
+    netem.clear(context.door, context.resources.hosts, planned)
     assert rules_of(context) == [], "EnOSlib's rules are removed, whatever came of them"
 
     with pytest.raises(NetworkError, match=r"tc qdisc add .* netem .* ended with status 2"):
-        netem.install(context.ansible, context.resources.hosts, planned)
-    netem.clear(context.ansible, context.resources.hosts, planned)
+        netem.install(context.door, context.resources.hosts, planned)
+    netem.clear(context.door, context.resources.hosts, planned)
     assert rules_of(context) == []
 
 
 def enoslib_alone(context: Context, planned: Any) -> None:
     """What EnOSlib's NetemHTB does: the same commands, joined by semicolons, the last one's status."""
-    known = netem.survey(context.ansible, context.resources.hosts)
+    known = netem.survey(context.door, context.resources.hosts)
     for host in context.resources.hosts:
         commands = netem.host_commands(host, context.resources.hosts, planned, known[host.name].devices)
         inside(context, host.name, "sh", "-c", "; ".join(commands))

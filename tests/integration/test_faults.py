@@ -32,7 +32,7 @@ def bench_while(engine: Engine, fault: Callable[[], None], *, load_s: int = LOAD
 
     def strike() -> None:
         while not ended.wait(0.2):
-            if any("Begin the load" in path.read_text() for path in log.glob("*bench.log")):
+            if any("Beginning the load" in path.read_text() for path in log.glob("*door.log")):
                 engine.on("database-1", SERVING)
                 fault()
                 return

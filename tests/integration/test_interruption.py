@@ -90,7 +90,7 @@ def test_what_was_interrupted_was_continued(pair: Shared) -> None:
 @on_postgresql
 def test_rally_that_runs(pair: Shared) -> None:
     for by in SIGNALS:
-        pair.interrupt(LOAD, at="Run Rally", by=by, into=lambda: pair.on("database-1", SERVING))
+        pair.interrupt(LOAD, at="Waiting for the end of Rally", by=by, into=lambda: pair.on("database-1", SERVING))
         assert (pair.run_directory() / "manifest.json").exists()
     a_run_is_complete_and_begins_with_a_fresh_database(pair)
 
@@ -137,10 +137,10 @@ def test_deploy_continues_after_an_interruption_of_each_step(engine: Engine, by:
     assert engine.directory == first, "it is the same deployment that was continued"
     assert "admin" in engine.run("openstack", "--", "user", "list", "-f", "value", "-c", "Name").output
 
-    engine.interrupt(LOAD, at="Run Rally", by=by, into=lambda: engine.on("database-1", SERVING))
+    engine.interrupt(LOAD, at="Waiting for the end of Rally", by=by, into=lambda: engine.on("database-1", SERVING))
     assert (engine.run_directory() / "manifest.json").exists()
     engine.run(*LOAD[:-3], "4", "--concurrency", "2")
-    engine.interrupt(("collect",), at="Pack journals", by=by)
+    engine.interrupt(("collect",), at="Collecting journals", by=by)
     engine.run("collect")
     engine.interrupt(("destroy",), at="Giving the hosts back", by=by)
     destroyed(engine)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enos_crdb.testing import Played
+from enos_crdb.door import Call
+from enos_crdb.testing import step_of
 
 REPORT = Path(__file__).resolve().parents[1] / "data" / "rally"
 
 
 @dataclass
 class Hosts:
-    """What hosts would send back for each playbook. ``silent``: scenarios for which nothing comes.
+    """What hosts with Rally send back. ``silent``: scenarios for which nothing comes.
 
     ``reports`` are those of single clients, by name.
     """
@@ -26,26 +27,24 @@ class Hosts:
     interrupt_at: str | None = None
     reports: Mapping[str, bytes] = field(default_factory=dict)
 
-    def __call__(self, played: Played) -> None:
-        if played.playbook == "bench.yml":
-            scenario = played.variables["rally_scenario"]
-            if self.interrupt_at and self.interrupt_at in scenario:
-                raise KeyboardInterrupt
-            if not any(silent in scenario for silent in self.silent):
-                self._rally(played)
+    def __call__(self, call: Call) -> None:
+        if call.to is None or step_of(call) != "rally_client wait":
+            return
+        assert call.request
+        if self.interrupt_at and self.interrupt_at in call.request["scenario"]:
+            raise KeyboardInterrupt
+        if not any(silent in call.request["scenario"] for silent in self.silent):
+            self._rally(call.to, call.request["clients"])
 
-    def _rally(self, played: Played) -> None:
+    def _rally(self, path: Path, clients: Sequence[str]) -> None:
         status = {"status": "ok", "message": "", "started_at": 1_700_000_000.0, "finished_at": 1_700_000_009.0}
-        for host, variables in played.host_variables.items():
-            if not variables.get("rally_clients"):
-                continue
-            with tarfile.open(Path(played.variables["rally_fetch_to"]) / f"{host}.tar", "w") as archive:
-                for client in variables["rally_clients"]:
-                    report = self.reports.get(client["name"], self.report)
-                    for name, content in (("status.json", json.dumps(status).encode()), ("report.json", report)):
-                        member = tarfile.TarInfo(f"{client['name']}/{name}")
-                        member.size = len(content)
-                        archive.addfile(member, io.BytesIO(content))
+        with tarfile.open(path, "w") as archive:
+            for client in clients:
+                report = self.reports.get(client, self.report)
+                for name, content in (("status.json", json.dumps(status).encode()), ("report.json", report)):
+                    member = tarfile.TarInfo(f"{client}/{name}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
 
 
 def a_report() -> bytes:

@@ -1,4 +1,4 @@
-"""Python files of the Ansible roles, as modules."""
+"""Python files that run on hosts, as modules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from types import ModuleType
 
 from enos_crdb import shipped
 
-ROLES = shipped.directory("playbooks") / "roles"
+PLAYBOOKS = shipped.directory("playbooks")
+ROLES = PLAYBOOKS / "roles"
+PROGRAMS = PLAYBOOKS / "programs"
 
 
 def python(path: str) -> ModuleType:
     """A Python file of an Ansible role, imported as Ansible or the host would run it."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROLES / path)
+    return _imported(ROLES / path)
+
+
+def program(name: str) -> ModuleType:
+    """A program that the door brings to hosts."""
+    return _imported(PROGRAMS / f"{name}.py")
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -23,6 +23,7 @@ from enos_crdb.campaign.sweeper import Sweeper
 from enos_crdb.cli import campaign as command
 from enos_crdb.cli.commands import cli
 from enos_crdb.config import Configuration
+from enos_crdb.door import Call
 from enos_crdb.errors import (
     CampaignError,
     DeploymentError,
@@ -36,7 +37,15 @@ from enos_crdb.errors import (
 from enos_crdb.model import Event
 from enos_crdb.phases.context import Context
 from enos_crdb.store import Deployment, read_json
-from enos_crdb.testing import FakeLeasedProvider, FakeProvider, Played, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import (
+    FakeLeasedProvider,
+    FakeProvider,
+    Played,
+    RecordingAnsible,
+    RecordingDoor,
+    RecordingRunner,
+    step_of,
+)
 from tests.unit.rally_hosts import Hosts, a_report
 
 USERS = "keystone/create-and-list-users"
@@ -65,7 +74,8 @@ class World:
     played: list[tuple[str, str]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=lambda: dict(FRESH))
     failures: dict[str, tuple[TaskFailure, ...]] = field(default_factory=dict)
-    befalls: Callable[[World, str, Played], None] = lambda world, deployment, played: None
+    silent: set[str] = field(default_factory=set)
+    befalls: Callable[[World, str, str], None] = lambda world, deployment, step: None
     providers: list[FakeProvider] = field(default_factory=list)
     leased_s: float | None = None
 
@@ -74,18 +84,24 @@ class World:
         deployment.save(configuration=configuration.model_dump(mode="json"))
         self.providers.append(self.provider(deployment, configuration))
         hosts = Hosts(a_report())
-        outputs: dict[str, Any] = {"state.yml": {"database-1": {"State": {"msg": self.state}}}}
 
-        def effect(played: Played) -> None:
-            self.played.append((deployment.directory.name, played.playbook))
-            self.befalls(self, deployment.directory.name, played)
-            hosts(played)
+        def happens(step: str) -> None:
+            self.played.append((deployment.directory.name, step))
+            self.befalls(self, deployment.directory.name, step)
+
+        def played(playbook: Played) -> None:
+            happens(playbook.playbook)
+
+        def called(call: Call) -> None:
+            happens(step_of(call))
+            hosts(call)
 
         return Context(
             configuration=configuration,
             deployment=deployment,
             provider=self.providers[-1],
-            ansible=RecordingAnsible(effect=effect, outputs=outputs, failures=self.failures),
+            ansible=RecordingAnsible(effect=played, failures=self.failures),
+            door=RecordingDoor(effect=called, values={"state": self.state}, dead=self.silent),
             runner=RecordingRunner(),
             cache=self.root / "cache",
         )
@@ -98,8 +114,8 @@ class World:
     def execute(self, experiment: Experiment, *, resume: bool = False) -> Campaign:
         return execute(experiment, results=self.root / "results", resume=resume, opener=self.open)
 
-    def count(self, playbook: str) -> int:
-        return sum(name == playbook for _, name in self.played)
+    def count(self, step: str) -> int:
+        return sum(name == step for _, name in self.played)
 
     @property
     def released(self) -> int:
@@ -127,10 +143,6 @@ def good(done: Campaign) -> list[tuple[Any, ...]]:
 def planned(done: Campaign) -> list[tuple[Any, ...]]:
     keys = ("item", "combination", "deployment_repetition", "repetition")
     return [tuple(item[key] for key in keys) for item in done.document["plan"]]
-
-
-def unreachable(host: str) -> TaskFailure:
-    return TaskFailure(host=host, task="Gathering", message="no route", unreachable=True)
 
 
 def test_a_campaign_runs_its_plan_in_order(world: World) -> None:
@@ -163,22 +175,22 @@ def test_a_journal_is_a_table(world: World) -> None:
 def test_options_are_converged_and_the_database_reset_between_runs_that_share_a_deployment(world: World) -> None:
     world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
     names = [name for _, name in world.played]
-    second = names[names.index("alive.yml") + 1 :]
-    assert second[: second.index("state.yml")].count("keystone.yml") == 1
-    assert second.index("keystone.yml") < second.index("reset.yml") < second.index("state.yml")
+    second = names[names.index("true") + 1 :]
+    assert second[: second.index("state")].count("keystone.yml") == 1
+    assert second.index("keystone.yml") < second.index("reset") < second.index("state")
 
 
 def test_equal_options_need_no_deployment_at_all(world: World) -> None:
     factors = {"times": Factor(path="bench.times", levels=[40, 50])}
     world.execute(tiny(factors=factors, repetitions=Repetitions(deployments=1, runs=2)))
     assert world.count("keystone.yml") == 1
-    assert world.count("state.yml") == 4
+    assert world.count("state") == 4
 
 
 def test_a_reset_that_is_not_fresh_is_a_cause_and_the_deployment_is_made_anew(world: World) -> None:
-    def dirty(world: World, deployment: str, played: Played) -> None:
-        if played.playbook == "state.yml":
-            once = world.count("state.yml") == 2
+    def dirty(world: World, deployment: str, step: str) -> None:
+        if step == "state":
+            once = world.count("state") == 2
             world.state |= {"rows": {"user": 5 if once else 1, "role": 3}}
             world.state |= {"contents": {"user": "z" if once else "a", "role": "b"}}
 
@@ -190,11 +202,10 @@ def test_a_reset_that_is_not_fresh_is_a_cause_and_the_deployment_is_made_anew(wo
 
 
 def test_a_lost_host_costs_one_attempt_and_the_rest_goes_on(world: World) -> None:
-    def lost(world: World, deployment: str, played: Played) -> None:
-        gone = world.count("bench.yml") == 1 and deployment == world.played[0][0]
-        world.failures.clear()
-        if gone:
-            world.failures |= {name: (unreachable("database-1"),) for name in ("bench.yml", "alive.yml")}
+    def lost(world: World, deployment: str, step: str) -> None:
+        gone = world.count("rally_client wait") == 1 and deployment == world.played[0][0]
+        world.silent.clear()
+        world.silent.update({"database-1"} if gone else ())
 
     world.befalls = lost
     done = world.execute(tiny())
@@ -205,9 +216,9 @@ def test_a_lost_host_costs_one_attempt_and_the_rest_goes_on(world: World) -> Non
 
 
 def test_a_combination_that_fails_is_recorded_and_never_stops_the_rest(world: World) -> None:
-    def broken(world: World, deployment: str, played: Played) -> None:
+    def broken(world: World, deployment: str, step: str) -> None:
         world.failures.clear()
-        if played.playbook == "keystone.yml" and broken_one(world, deployment):
+        if step == "keystone.yml" and broken_one(world, deployment):
             world.failures["keystone.yml"] = (TaskFailure(host="database-1", task="Configure", message="bad option"),)
 
     def broken_one(world: World, deployment: str) -> bool:
@@ -229,10 +240,8 @@ def test_a_combination_that_fails_is_recorded_and_never_stops_the_rest(world: Wo
 
 
 def test_a_load_that_fails_is_not_tried_again(world: World) -> None:
-    world.failures["reset.yml"] = ()
-
-    def silent(world: World, deployment: str, played: Played) -> None:
-        if played.playbook == "bench.yml" and world.count("bench.yml") == 1:
+    def silent(world: World, deployment: str, step: str) -> None:
+        if step == "rally_client wait" and world.count("rally_client wait") == 1:
             raise DeploymentError("Rally is gone")
 
     world.befalls = silent
@@ -288,8 +297,8 @@ def test_the_budget_ends_a_campaign_before_a_run_that_would_not_fit(
 ) -> None:
     clock = [0.0]
 
-    def passes(world: World, deployment: str, played: Played) -> None:
-        clock[0] += 45.0 if played.playbook == "bench.yml" else 0.1
+    def passes(world: World, deployment: str, step: str) -> None:
+        clock[0] += 45.0 if step == "rally_client wait" else 0.1
 
     monkeypatch.setattr("enos_crdb.campaign.execution.time.monotonic", lambda: clock[0])
     world.befalls = passes
@@ -310,8 +319,8 @@ def test_a_reservation_that_has_no_room_for_a_run_ends_a_campaign_that_can_be_re
     clock = [1_700_000_000.0]
     warned: list[str] = []
 
-    def passes(world: World, deployment: str, played: Played) -> None:
-        clock[0] += 45.0 if played.playbook == "bench.yml" else 0.1
+    def passes(world: World, deployment: str, step: str) -> None:
+        clock[0] += 45.0 if step == "rally_client wait" else 0.1
 
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     monkeypatch.setattr("time.time", lambda: clock[0])
@@ -335,15 +344,15 @@ def test_a_reservation_that_has_no_room_for_a_run_ends_a_campaign_that_can_be_re
 
 
 def test_ctrl_c_keeps_the_hosts_and_resume_goes_on_with_them(world: World) -> None:
-    def interrupt(world: World, deployment: str, played: Played) -> None:
-        if played.playbook == "bench.yml" and world.count("bench.yml") == 2:
+    def interrupt(world: World, deployment: str, step: str) -> None:
+        if step == "rally_client wait" and world.count("rally_client wait") == 2:
             raise KeyboardInterrupt
 
     world.befalls = interrupt
     with pytest.raises(KeyboardInterrupt):
         world.execute(tiny())
     assert world.released == 0
-    assert [name for _, name in world.played][-1] == "bench-end.yml", "the run under way ended cleanly"
+    assert [name for _, name in world.played][-1] == "rally_client finish", "the run under way ended cleanly"
     done = world.execute(tiny(), resume=True)
     assert statuses(done) == [(1, "ok", ""), (2, "failed", "interrupted"), *((i, "ok", "") for i in (2, 3, 4))]
     assert done.entries[1]["run"], "the torn run is named"
@@ -353,8 +362,8 @@ def test_ctrl_c_keeps_the_hosts_and_resume_goes_on_with_them(world: World) -> No
 
 
 def test_ctrl_c_gives_the_hosts_back_when_the_document_says_so(world: World) -> None:
-    def interrupt(world: World, deployment: str, played: Played) -> None:
-        if world.count("bench.yml") == 2:
+    def interrupt(world: World, deployment: str, step: str) -> None:
+        if world.count("rally_client wait") == 2:
             raise KeyboardInterrupt
 
     world.befalls = interrupt
@@ -366,8 +375,8 @@ def test_ctrl_c_gives_the_hosts_back_when_the_document_says_so(world: World) -> 
 
 
 def test_hosts_that_were_kept_can_be_given_back(world: World) -> None:
-    def interrupt(world: World, deployment: str, played: Played) -> None:
-        if played.playbook == "bench.yml":
+    def interrupt(world: World, deployment: str, step: str) -> None:
+        if step == "rally_client wait":
             raise KeyboardInterrupt
 
     world.befalls = interrupt
@@ -381,8 +390,8 @@ def test_hosts_that_were_kept_can_be_given_back(world: World) -> None:
 
 
 def test_a_second_process_is_refused(world: World) -> None:
-    def second(world: World, deployment: str, played: Played) -> None:
-        if played.playbook == "bench.yml" and not seen:
+    def second(world: World, deployment: str, step: str) -> None:
+        if step == "rally_client wait" and not seen:
             seen.append("")
             with pytest.raises(StateError, match="in use by another enos_crdb"):
                 world.execute(tiny(), resume=True)
@@ -533,9 +542,9 @@ def test_a_machine_that_can_run_nothing_is_told_once(world: World, monkeypatch: 
 
 
 def test_a_deployment_that_succeeds_at_the_second_attempt_costs_no_later_run(world: World) -> None:
-    def broken(world: World, deployment: str, played: Played) -> None:
+    def broken(world: World, deployment: str, step: str) -> None:
         world.failures.clear()
-        if played.playbook == "keystone.yml" and world.count("keystone.yml") == 1:
+        if step == "keystone.yml" and world.count("keystone.yml") == 1:
             world.failures["keystone.yml"] = (TaskFailure(host="database-1", task="Configure", message="timeout"),)
 
     world.befalls = broken
@@ -559,10 +568,15 @@ def test_a_network_that_is_off_because_a_host_is_gone_is_the_host_s_fault(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(network: Any) -> None:
-        if not world.failures and world.released == 0:
-            world.failures["alive.yml"] = (unreachable("rally-1"),)
+        if not world.silent and world.released == 0:
+            world.silent.add("rally-1")
             raise NetworkError("rally-1 to database-1: no answer")
-        world.failures.clear()
+
+    def revive(world: World, deployment: str, step: str) -> None:
+        if step == "install.yml":  # on other hosts
+            world.silent.clear()
+
+    world.befalls = revive
 
     monkeypatch.setattr("enos_crdb.run.emulate.refuse", refuse)
     done = world.execute(tiny(repetitions=Repetitions(deployments=1, runs=1)))
@@ -584,6 +598,6 @@ def test_what_failed_gets_new_attempts_when_it_is_asked_for(world: World, monkey
     assert good(done) == planned(done)
     assert not done.failed
     assert [entry["attempt"] for entry in done.entries[8:]] == [3] * 4
-    runs = world.count("bench.yml")
+    runs = world.count("rally_client wait")
     execute(tiny(), results=world.root / "results", retry=True, opener=world.open)
-    assert world.count("bench.yml") == runs, "nothing that is good is repeated"
+    assert world.count("rally_client wait") == runs, "nothing that is good is repeated"

@@ -9,9 +9,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import shipped
+from tests.unit.role_files import PROGRAMS
 
-COLLECT = shipped.directory("playbooks") / "roles" / "collect" / "files" / "collect.py"
+COLLECT = PROGRAMS / "collect.py"
 
 
 def collect(tmp_path: Path, **request: Any) -> tuple[dict[str, bytes], dict[str, Any]]:

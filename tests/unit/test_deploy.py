@@ -24,7 +24,15 @@ from enos_crdb.phases.context import Context
 from enos_crdb.phases.destroy import destroy
 from enos_crdb.providers.contract import LayeringProvider
 from enos_crdb.store import Deployment, Store
-from enos_crdb.testing import SYSTEM, FakeLeasedProvider, FakeProvider, Played, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import (
+    SYSTEM,
+    FakeLeasedProvider,
+    FakeProvider,
+    Played,
+    RecordingAnsible,
+    RecordingDoor,
+    RecordingRunner,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -45,6 +53,7 @@ def a_context(directory: Path, name: str = "local.yaml", *overrides: str) -> Con
         deployment=deployment,
         provider=FakeProvider(configuration=configuration),
         ansible=RecordingAnsible(),
+        door=RecordingDoor(),
         runner=RecordingRunner(),
         cache=directory / "cache",
     )
@@ -62,7 +71,7 @@ def saved(context: Context) -> Deployment:
 def test_every_step_is_done_in_order_and_recorded(tmp_path: Path) -> None:
     context = a_context(tmp_path)
     phase.deploy(context)
-    assert recorded(context).playbooks == ["install.yml", "database.yml", "keystone.yml", "rally.yml", "verify.yml"]
+    assert recorded(context).playbooks == ["install.yml", "database.yml", "keystone.yml", "rally.yml"]
     assert list(saved(context).state.done) == [step.name for step in phase.STEPS]
 
 
@@ -360,7 +369,7 @@ def test_a_layer_is_shared_by_hosts_with_the_same_software_only() -> None:
     assert len(keys) == 4
 
 
-PLAYBOOKS = ("install.yml", "database.yml", "keystone.yml", "rally.yml", "verify.yml")
+PLAYBOOKS = ("install.yml", "database.yml", "keystone.yml", "rally.yml")
 
 
 class PressedProvider(FakeProvider):

@@ -224,9 +224,9 @@ def test_how_much_goes_is_known_to_the_playbook_that_removes() -> None:
 def test_versions_of_the_clones_are_read_back() -> None:
     asked = configuration()
     collected = inventory.collected(asked, RESOURCES.host("ks-2"))
-    assert {"devstack_commit", "keystone_commit"} <= collected["collect_commands"].keys()
-    assert collected["collect_virtualenvs"] == {"keystone": "/opt/stack/data/venv"}
-    assert "/opt/stack/logs/stack.sh.log" in collected["collect_files"]
+    assert {"devstack_commit", "keystone_commit"} <= collected["commands"].keys()
+    assert collected["virtualenvs"] == {"keystone": "/opt/stack/data/venv"}
+    assert "/opt/stack/logs/stack.sh.log" in collected["files"]
 
 
 # --- the program on the host -----------------------------------------------------------------------------------------

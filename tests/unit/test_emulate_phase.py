@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from enos_crdb import config, events
-from enos_crdb.ansible import PlaybookResult, TaskFailure
 from enos_crdb.config.emulation import Constraint, Emulation, Link
+from enos_crdb.door import Answer, Call
 from enos_crdb.errors import NetworkError
 from enos_crdb.model import Event, Host
 from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
 from enos_crdb.record import Tolerance
 from enos_crdb.store import Store
-from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingRunner, resources
+from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingDoor, RecordingRunner, resources, step_of
 
 FILE = """\
 name: net
@@ -50,38 +50,28 @@ class Queues(FakeProvider):
 
 
 @dataclass(kw_only=True)
-class Network(RecordingAnsible):
-    """Hosts that measure round trips of 0.2 ms, and what `provider` adds; `dead` ones cannot be reached."""
+class Network(RecordingDoor):
+    """Hosts that measure round trips of 0.2 ms, and what `provider` adds."""
 
     provider: Queues
-    dead: tuple[str, ...] = ()
     netem: bool = False
     qdiscs: tuple[dict[str, Any], ...] = ()
 
-    def run(self, playbook: str, hosts: Sequence[Host], **options: Any) -> PlaybookResult:
-        answers = {}
-        for host in hosts:
-            if playbook == "emulation-measure.yml":
-                name = "Measure round trips"
-                found: Any = self._measured(host, options["host_variables"][host.name])
-            else:
-                name = "Control traffic"
-                addresses = options["host_variables"][host.name]["emulation_addresses"]
-                found = {"devices": dict.fromkeys(addresses, "eno1"), "qdiscs": self.qdiscs, "netem": self.netem}
-                found["why"] = "unknown"
-            if host.name not in self.dead:
-                answers[host.name] = {name: {"stdout": json.dumps(found)}}
-        unreachable = tuple(
-            TaskFailure(host=name, task="t", message="timed out", unreachable=True) for name in self.dead
-        )
-        self.outputs = {playbook: answers}
-        self.failures = {playbook: unreachable}
-        return super().run(playbook, hosts, **options)
+    def answer(self, call: Call) -> Answer:
+        done = super().answer(call)
+        assert call.request
+        if not done.ok:
+            return done
+        if step_of(call) == "round_trips":
+            return replace(done, stdout=json.dumps(self._measured(call.host, call.request)))
+        devices = dict.fromkeys(call.request["addresses"], "eno1")
+        said = {"devices": devices, "qdiscs": self.qdiscs, "netem": self.netem, "why": "unknown"}
+        return replace(done, stdout=json.dumps(said))
 
-    def _measured(self, host: Host, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _measured(self, host: Host, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         delays = {(link.src, link.dst, link.network): link.delay_ms for link in self.provider.links}
         rows = []
-        for target in variables["emulation_targets"]:
+        for target in request["targets"]:
             key = (target["dst"], target["network"])
             rtt_ms = 0.2 + delays.get((host.name, *key), 0) + delays.get((key[0], host.name, key[1]), 0)
             gone = target["dst"] in self.dead
@@ -118,7 +108,8 @@ def a_context(path: Path, *overrides: str) -> Context:
         configuration=configuration,
         deployment=deployment,
         provider=provider,
-        ansible=Network(provider=provider),
+        ansible=RecordingAnsible(),
+        door=Network(provider=provider),
         runner=RecordingRunner(),
         cache=path.parent,
     )
@@ -130,8 +121,13 @@ def provider(context: Context) -> Queues:
 
 
 def network(context: Context) -> Network:
-    assert isinstance(context.ansible, Network)
-    return context.ansible
+    assert isinstance(context.door, Network)
+    return context.door
+
+
+def actions(context: Context) -> list[str]:
+    """What the hosts were asked to do with their rules, in order."""
+    return [call.request["action"] for call in network(context).calls if call.request and "action" in call.request]
 
 
 def saved(context: Context) -> Any:
@@ -141,7 +137,7 @@ def saved(context: Context) -> Any:
 def test_nothing_is_done_for_a_file_without_constraints(path: Path) -> None:
     context = a_context(path)
     emulate.apply_file(context)
-    assert (provider(context).calls, network(context).played, saved(context)) == ([], [], None)
+    assert (provider(context).calls, network(context).calls, saved(context)) == ([], [], None)
 
 
 def test_the_file_is_put_in_force_once(path: Path) -> None:
@@ -241,7 +237,7 @@ def test_a_dead_host_is_not_measured_and_not_refused(path: Path) -> None:
     network(context).dead = ("database-3",)
     found = emulate.before(context)
     assert found.verdict == "not measured"
-    assert any("could not be reached, timed out" in sentence for sentence in found.deviations)
+    assert any("could not be reached, no route to host" in sentence for sentence in found.deviations)
     emulate.refuse(found)
 
 
@@ -258,7 +254,7 @@ def test_rules_of_others_are_neither_replaced_nor_cleared(path: Path) -> None:
     network(context).qdiscs = ({"dev": "eno1", "kind": "htb", "handle": "1:", "root": True},)
     with pytest.raises(NetworkError, match=r"eno1 already has rules that enos_crdb did not make \(htb 1:\)"):
         emulate.apply_file(context)
-    assert {played.variables.get("emulation_action") for played in network(context).played} == {"survey"}
+    assert {action for action in actions(context) if action} == {"survey"}
     assert saved(context) is None
 
 
@@ -267,8 +263,7 @@ def test_a_netem_that_delays_nothing_is_refused_and_cleared(path: Path) -> None:
     network(context).netem = True
     with pytest.raises(NetworkError, match=r"(?s)tc shows 0 \(none\).*were accepted and are not there"):
         emulate.apply_file(context)
-    actions = [played.variables.get("emulation_action") for played in network(context).played]
-    assert actions[-2:] == ["apply", "clear"]
+    assert list(dict.fromkeys(actions(context)))[-2:] == ["apply", "clear"]
     assert saved(context) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from enos_crdb.network.plan import expected_loss, medians
 from enos_crdb.providers.nspawn import delay, emulation
 from enos_crdb.providers.nspawn.plan import Deployment, HostPlan, addresses
 from enos_crdb.record import Expected, RoundTrip, Tolerance
-from tests.unit.role_files import python
+from enos_crdb.testing import RecordingDoor
+from tests.unit.role_files import program
 
 PLACES = (
     Endpoint(name="database-1", roles=("database", "keystone"), site="paris"),
@@ -384,6 +386,16 @@ class TestMeasuring:
         ]
         assert len(round_trips.pairs(HOSTS)) == 4 * 3 * 2
 
+    @pytest.mark.parametrize("count", [48, 49, 50, 100, 500])
+    def test_of_many_hosts_each_is_measured_by_as_many(self, count: int) -> None:
+        many = [replace(HOSTS[0], name=f"host-{number}") for number in range(count)]
+        found = round_trips.pairs(many)
+        each = min(count - 1, round_trips.MOST_PEERS) * 2  # networks
+        assert len(found) == len(set(found)) == count * each
+        for end in (0, 1):
+            assert set(Counter(pair[end] for pair in found).values()) == {each}
+        assert not any(src == dst for src, dst, _ in found)
+
     def test_two_networks_that_are_one_are_measured_once(self) -> None:
         single = [replace(host, addresses=dict.fromkeys(host.addresses, host.address)) for host in HOSTS[:2]]
         assert round_trips.pairs(single) == [
@@ -392,11 +404,9 @@ class TestMeasuring:
         ]
 
     def test_one_host_has_nobody_to_measure(self) -> None:
-        from enos_crdb.testing import RecordingAnsible
-
-        ansible = RecordingAnsible()
-        assert round_trips.measure(ansible, HOSTS[:1]) == ()
-        assert ansible.played == []
+        door = RecordingDoor()
+        assert round_trips.measure(door, HOSTS[:1]) == ()
+        assert door.calls == []
 
     def test_a_summary_keeps_the_spread(self) -> None:
         row = {"dst": "b", "network": "database", "rtt_ms": [3.0, 1.0, 2.0], "lost": 1, "error": ""}
@@ -405,7 +415,7 @@ class TestMeasuring:
         )
 
     def test_the_script_measures_this_machine(self) -> None:
-        script = python("emulation/files/round_trips.py")
+        script = program("round_trips")
         target = {"dst": "me", "network": "lo", "source": "127.0.0.1", "address": "127.0.0.1", "patience_s": 0.5}
         nowhere = {**target, "dst": "nobody", "source": "192.0.2.1"}  # not an address of this machine
         found, lost = script.measure([target, nowhere], 3, 0.01)

@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "config backends installers certificates stats sweep usage traffic command keystone inventory software locks "
         "masking survey ssh tables",
         # effects:
-        "ansible ansible_callbacks providers network rally record store provenance wheelhouse keystone_wheel",
+        "ansible ansible_callbacks door providers network rally record store provenance wheelhouse keystone_wheel",
         "summary loading",  # read what is stored
         "report bundle",
         "phases",

@@ -25,7 +25,7 @@ from enos_crdb import keystone, shipped
 from enos_crdb.backends import Connection, File
 from enos_crdb.config.openstack import Keystone, OpenStack
 from enos_crdb.model import Host, Resources
-from tests.unit.role_files import python
+from tests.unit.role_files import PLAYBOOKS, program, python
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -306,12 +306,19 @@ def fake_keystones(request: pytest.FixtureRequest) -> Iterator[list[str]]:
         server.server_close()
 
 
-crossing = python("keystone/files/crossing.py")
+crossing = program("crossing")
 
 
-def cross(urls: list[str], capsys: pytest.CaptureFixture[str], password: str = PASSWORD) -> dict[str, Any]:
+def cross(
+    urls: list[str],
+    capsys: pytest.CaptureFixture[str],
+    password: str = PASSWORD,
+    issuing: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
     regions = [{"region": f"r{number}", "url": url} for number, url in enumerate(urls)]
-    crossing.cross({"username": "admin", "password": password, "keystones": regions, "timeout_s": 0})
+    issuers = [keystone["region"] for keystone in regions if issuing is None or keystone["region"] in issuing]
+    request = {"username": "admin", "password": password, "keystones": regions, "issuers": issuers, "timeout_s": 0}
+    crossing.cross(request)
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
 
@@ -336,6 +343,15 @@ class TestCrossing:
     def test_tokens_cross(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         answer = cross(fake_keystones, capsys)
         assert answer == {"matrix": {"r0": {"r0": "ok", "r1": "ok"}, "r1": {"r0": "ok", "r1": "ok"}}, "failures": []}
+
+    @pytest.mark.parametrize("fake_keystones", ["aa"], indirect=True)
+    def test_each_host_has_its_share(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        urls = [*fake_keystones, "http://127.0.0.1:9/v3"]
+        answer = cross(urls, capsys, issuing=("r1",))
+        assert answer["matrix"].keys() == {"r1"}
+        assert answer["matrix"]["r1"].keys() == {"r0", "r1", "r2"}
+        (failure,) = answer["failures"]
+        assert failure.startswith("Keystone r2 (http://127.0.0.1:9/v3) does not answer: "), "others are waited for, too"
 
     @pytest.mark.parametrize("fake_keystones", ["ab"], indirect=True)
     def test_other_keys_are_named_by_pair(self, fake_keystones: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -424,7 +440,7 @@ class TestWrittenFiles:
             "mode": mode,
         }
         arguments = {"files": [file], "only": [str(directory / "keys")], "_ansible_remote_tmp": str(directory)}
-        module = ROLE / "library" / "written_files.py"
+        module = PLAYBOOKS / "library" / "written_files.py"
         request = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
         done = subprocess.run([sys.executable, module], input=request, capture_output=True, text=True, check=True)
         answer = json.loads(done.stdout)

@@ -15,17 +15,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.unit.role_files import python
+from tests.unit import role_files
 
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    return python("rally/files/rally_client.py")
+    return role_files.program("rally_client")
 
 
 def task(status: str = "finished", **workload: Any) -> dict[str, Any]:
@@ -123,6 +123,56 @@ def test_a_client_that_died_leaves_a_status(
     assert status["status"] == "crashed"
     assert "killed by the kernel" in status["message"]
     assert json.loads((tmp_path / "run" / "a" / "01-x" / "status.json").read_text()) == status
+
+
+class Consumer:
+    """Of Rally's `ResultConsumer`, what its watch for an abortion uses."""
+
+    def __init__(self, *, aborted: bool) -> None:
+        self.is_done, self.aborted, self.actions = threading.Event(), aborted, list[str]()
+        self.task, self.runner = self, self
+
+    def __getitem__(self, key: str) -> str:
+        return key
+
+    def is_task_in_aborting_status(self, uuid: str, check_soft: bool) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.actions.append("abort")
+
+    def update_status(self, status: str) -> None:
+        self.actions.append(status)
+
+
+@pytest.fixture
+def watch(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[Consumer], None]:
+    """Rally's own function, as we replace it in a Rally that has only this."""
+    engine = SimpleNamespace(ResultConsumer=Consumer)
+    consts = SimpleNamespace(TaskStatus=SimpleNamespace(ABORTED="aborted"))
+    for name, module in {"rally": SimpleNamespace(consts=consts), "rally.task": SimpleNamespace(engine=engine)}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(Consumer, "wait_and_abort", None, raising=False)
+    program.end_at_once()
+    return Consumer.wait_and_abort  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_task_ends_with_its_load(program: ModuleType, watch: Callable[[Consumer], None]) -> None:
+    consumer = Consumer(aborted=True)
+    thread = threading.Thread(target=watch, args=(consumer,))
+    thread.start()
+    consumer.is_done.set()
+    thread.join(program.ABORTED_S / 2)
+    assert not thread.is_alive(), "Rally's own would sleep on"
+    assert consumer.actions == [], "it had ended by itself"
+
+
+def test_a_task_that_is_to_be_aborted_is(
+    program: ModuleType, watch: Callable[[Consumer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "ABORTED_S", 0.01)
+    watch(consumer := Consumer(aborted=True))
+    assert consumer.actions == ["abort", "aborted"]
 
 
 # The open loop

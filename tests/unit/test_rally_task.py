@@ -134,32 +134,41 @@ def test_heavy_is_one_rally_per_keystone_dealt_to_the_rally_hosts() -> None:
     assert len({client.name for client in found}) == 3
 
 
-@pytest.mark.parametrize(("load", "lead_s"), [("light", 0.0), ("heavy", 3.0)])
-def test_every_rally_waits_for_the_word_after_its_preparation(load: str, lead_s: float) -> None:
-    bench = Bench.model_validate({"load": load})
-    job = rally.run_variables(1, "keystone/create-user", rally.clients(THREE_SITES, load), bench, "incoming")
-    (subtask,) = job["rally_job"]["task"]["subtasks"]
+@pytest.mark.parametrize(("load", "waits"), [("light", False), ("heavy", True)])
+def test_every_rally_waits_for_the_word_after_its_preparation(load: str, waits: bool) -> None:
+    wanted = rally.clients(THREE_SITES, load)
+    (subtask,) = rally.job("keystone/create-user", wanted, Bench.model_validate({"load": load}))["task"]["subtasks"]
     assert "start_together" in subtask["contexts"]
-    assert job["rally_start_lead_s"] == lead_s
+    assert (rally.start_lead_s(wanted) > 0) is waits
 
 
 @pytest.mark.parametrize(("reset", "cleanup"), [("scenario", False), ("run", True), ("never", True)])
 def test_rally_cleans_up_only_when_the_database_is_kept(reset: str, cleanup: bool) -> None:
     bench = Bench.model_validate({"reset": reset})
-    job = rally.run_variables(1, "keystone/create-user", rally.clients(THREE_SITES, "light"), bench, "incoming")
-    assert job["rally_job"]["cleanup"] is cleanup
+    assert rally.job("keystone/create-user", rally.clients(THREE_SITES, "light"), bench)["cleanup"] is cleanup
 
 
 def test_the_password_is_in_the_environment_and_nowhere_else() -> None:
     bench = Bench(load="heavy")
     wanted = rally.clients(THREE_SITES, bench.load)
-    prepared = rally.prepare_variables("run-1", wanted, bench, "s3cr3t-of-admin")
+    prepared = rally.prepare_requests("run-1", wanted, bench, "s3cr3t-of-admin")
     assert set(prepared) == {"rally-1", "rally-2"}
-    assert [client["name"] for client in prepared["rally-1"]["rally_clients"]] == [wanted[0].name, wanted[2].name]
+    assert [client["name"] for client in prepared["rally-1"]["clients"]] == [wanted[0].name, wanted[2].name]
     assert json.dumps(prepared).count("s3cr3t-of-admin") == 3
-    variables = rally.run_variables(2, "keystone/get-entities", wanted, bench, "incoming")
-    assert "s3cr3t-of-admin" not in json.dumps(variables)
-    assert variables["rally_scenario"] == "02-get-entities"
+    requests = rally.scenario_requests("run-1", 2, "keystone/get-entities", wanted)
+    assert "s3cr3t-of-admin" not in json.dumps([requests, rally.job("keystone/get-entities", wanted, bench)])
+    assert requests["rally-1"] == {
+        "directory": "/var/lib/rally/run-1",
+        "scenario": "02-get-entities",
+        "archive": "/var/lib/rally/run-1/02-get-entities.tar",
+        "clients": [wanted[0].name, wanted[2].name],
+    }
+
+
+def test_a_host_is_given_more_time_than_its_rallies_may_take() -> None:
+    bench = Bench(scenario_timeout_s=100)
+    job = rally.job("keystone/create-user", rally.clients(THREE_SITES, "light"), bench)
+    assert rally.longest_s(bench) > job["setup_s"] + job["timeout_s"] + job["grace_s"]
 
 
 def test_scenarios_are_frozen() -> None:
@@ -185,7 +194,7 @@ def test_an_open_loop(runner: dict[str, object], expected: dict[str, object]) ->
 
 def test_rallies_of_an_open_loop_take_turns() -> None:
     wanted = rally.clients(THREE_SITES, "heavy")
-    job = rally.run_variables(1, "keystone/create-user", wanted, Bench(), "/x")["rally_job"]
+    job = rally.job("keystone/create-user", wanted, Bench())
     assert list(job["phases"].values()) == pytest.approx([0, 1 / 3, 2 / 3])
     assert list(job["phases"]) == [client.name for client in wanted]
 

@@ -51,9 +51,7 @@ def test_a_password_is_never_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DATABASE_ROLES)
-@pytest.mark.parametrize(
-    "entry", ["main", "preflight", "install", "configure", "snapshot", "reset", "counters", "remove"]
-)
+@pytest.mark.parametrize("entry", ["main", "preflight", "install", "configure", "snapshot", "remove"])
 def test_a_database_role_has_every_entry(name: str, entry: str) -> None:
     assert (ROLES / name / "tasks" / f"{entry}.yml").is_file()
 
@@ -140,7 +138,7 @@ def test_an_option_the_server_does_not_run_with_is_said(option: str, value: Any)
 
 def test_only_numeric_counters_are_kept() -> None:
     shown = "Com_commit\t12\nwsrep_flow_control_paused\t0.25\nwsrep_local_state_comment\tSynced\nCompression\tOFF\nX\t"
-    found = python("mariadb/filter_plugins/mariadb_options.py").counters(shown)
+    found = python("mariadb/files/counters.py").counters(shown)
     assert found == {"Com_commit": 12, "wsrep_flow_control_paused": 0.25}
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from enos_crdb import config, inventory, record, stats
-from enos_crdb.ansible import TaskFailure
 from enos_crdb.config.bench import Bench
-from enos_crdb.errors import NetworkError, StateError
+from enos_crdb.door import Answer, Call
+from enos_crdb.errors import DeploymentError, NetworkError, StateError
 from enos_crdb.phases import deploy as phase
 from enos_crdb.phases import emulate
 from enos_crdb.phases.context import Context
@@ -23,7 +23,7 @@ from enos_crdb.record import Matrix, NetworkRecord, Tolerance
 from enos_crdb.run import measure
 from enos_crdb.store import Store
 from enos_crdb.summary import summarise
-from enos_crdb.testing import FakeProvider, Played, RecordingAnsible, RecordingRunner
+from enos_crdb.testing import FakeProvider, RecordingAnsible, RecordingDoor, RecordingRunner, step_of
 from tests.unit.rally_hosts import Hosts, a_report
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -43,6 +43,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
         deployment=deployment,
         provider=FakeProvider(configuration=configuration),
         ansible=RecordingAnsible(),
+        door=RecordingDoor(),
         runner=RecordingRunner(),
         cache=tmp_path / "cache",
     )
@@ -50,9 +51,9 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     return made
 
 
-def on(context: Context, **doubled: Any) -> tuple[Context, RecordingAnsible]:
-    ansible = RecordingAnsible(**{"effect": Hosts(a_report()), **doubled})
-    return replace(context, ansible=ansible), ansible
+def on(context: Context, **doubled: Any) -> tuple[Context, RecordingDoor]:
+    door = RecordingDoor(**{"effect": Hosts(a_report()), **doubled})
+    return replace(context, door=door), door
 
 
 def section(*scenarios: str, **values: Any) -> Bench:
@@ -64,13 +65,17 @@ def manifest(run: Path) -> dict[str, Any]:
 
 
 def test_a_run_resets_and_loads_for_each_scenario_and_collects(context: Context) -> None:
-    context, ansible = on(context)
+    context, door = on(context)
     run = measure(context, section(USERS, ENTITIES))
-    assert ansible.playbooks == [
-        *("emulation-measure.yml", "bench-begin.yml"),
-        *("reset.yml", "verify.yml", "bench.yml"),
-        *("reset.yml", "verify.yml", "bench.yml"),
-        *("bench-end.yml", "emulation-measure.yml", "collect.yml"),
+    scenario = (
+        *("ready", "reset", "compare", "fresh_keystone", "crossing", "rally_client start"),
+        *("counters", "keystone_counters", "rally_client go", "rally_client wait", "counters", "keystone_counters"),
+    )
+    assert door.steps == [
+        *("round_trips", "sampler start", "rally_client prepare"),
+        *scenario,
+        *scenario,
+        *("sampler stop", "rally_client finish", "round_trips", "collect"),
     ]
     assert [scenario["name"] for scenario in manifest(run)["scenarios"]] == [USERS, ENTITIES]
     assert (run / "samples.csv").exists()
@@ -78,13 +83,38 @@ def test_a_run_resets_and_loads_for_each_scenario_and_collects(context: Context)
     assert not (run / "incoming").exists()
 
 
+@pytest.mark.parametrize("cache", ["memcached", "none"])
+def test_what_keystones_remember_is_forgotten_after_a_reset(context: Context, cache: str) -> None:
+    openstack = context.configuration.openstack
+    openstack = openstack.model_copy(update={"keystone": openstack.keystone.model_copy(update={"cache": cache})})
+    context = replace(context, configuration=context.configuration.model_copy(update={"openstack": openstack}))
+    context, door = on(context)
+    measure(context, section(USERS))
+    (call, *others) = [call for call in door.calls if step_of(call) == "fresh_keystone"]
+    assert {each.host.name for each in (call, *others)} == {
+        host.name for host in context.resources.with_role("keystone")
+    }
+    assert all(each.request and each.request["flush"] is (cache == "memcached") for each in (call, *others))
+
+
+def test_rallies_share_the_keystones_that_issue_tokens(context: Context) -> None:
+    """Otherwise 45 Rallies would validate 91,000 tokens before each scenario."""
+    hosts = [replace(host, roles=("rally",)) if host.name == "database-3" else host for host in context.resources.hosts]
+    context.deployment.save(resources=replace(context.resources, hosts=tuple(hosts)))
+    context, door = on(context)
+    measure(context, section(USERS))
+    asked = [call.request for call in door.calls if step_of(call) == "crossing"]
+    assert [request["issuers"] for request in asked if request] == [["database-1"], ["database-2"]]
+    assert all(request and len(request["keystones"]) == 2 for request in asked)
+
+
 def test_samples_are_on_the_disk_when_their_scenario_ends(context: Context) -> None:
     """What kills the engine then takes the next scenario, not this one."""
     hosts, kept = Hosts(a_report()), list[set[str]]()
 
-    def look(played: Played) -> None:
-        hosts(played)
-        if played.playbook == "reset.yml":
+    def look(call: Call) -> None:
+        hosts(call)
+        if step_of(call) == "reset":
             path = context.deployment.last_run() / "samples.csv"
             kept.append(set(stats.read(path)["scenario"]) if path.exists() else set())
 
@@ -96,9 +126,9 @@ def test_samples_are_on_the_disk_when_their_scenario_ends(context: Context) -> N
 
 @pytest.mark.parametrize(("reset", "times"), [("scenario", 2), ("run", 1), ("never", 0)])
 def test_the_database_is_made_anew_as_often_as_asked(context: Context, reset: str, times: int) -> None:
-    context, ansible = on(context)
+    context, door = on(context)
     measure(context, section(USERS, ENTITIES, reset=reset))
-    assert ansible.playbooks.count("reset.yml") == times
+    assert door.steps.count("reset") == times
 
 
 def test_heavy_load_is_one_rally_per_keystone(context: Context) -> None:
@@ -111,23 +141,22 @@ def test_heavy_load_is_one_rally_per_keystone(context: Context) -> None:
 
 def test_each_rally_runs_beside_the_keystone_that_it_loads(context: Context) -> None:
     context = placed_beside_keystone(context)
-    context, ansible = on(context)
+    context, door = on(context)
     run = measure(context, section(USERS, load="heavy", placement="keystone"))
     names = [f"database-{n}" for n in (1, 2, 3)]
     assert [(client["rally"], client["keystone"]) for client in manifest(run)["clients"]] == [
         (name, name) for name in names
     ]
-    (bench,) = (played for played in ansible.played if played.playbook == "bench.yml")
-    assert {host for host, given in bench.host_variables.items() if given.get("rally_clients")} == set(names)
+    assert {call.host.name for call in door.calls if step_of(call) == "rally_client start"} == set(names)
     assert {role for host in manifest(run)["hosts"] for role in host["roles"]} == {"database", "keystone", "rally"}
 
 
 def test_rally_where_it_is_not_installed_is_refused_before_anything_runs(context: Context) -> None:
-    context, ansible = on(context)
+    context, door = on(context)
     with pytest.raises(StateError, match="Rally is not installed on database-1, database-2, database-3") as caught:
         measure(context, section(USERS, placement="keystone"))
     assert "--set bench.placement=keystone" in str(caught.value)
-    assert ansible.playbooks == []
+    assert door.calls == []
     assert not list((context.deployment.directory / "runs").glob("*"))
 
 
@@ -154,43 +183,82 @@ def test_a_scenario_that_cannot_run_is_recorded_and_the_others_go_on(context: Co
 
 
 def test_no_load_on_a_database_that_could_not_be_reset(context: Context) -> None:
-    failure = TaskFailure(host="database-1", task="Load the dump", message="disk full")
-    context, ansible = on(context, failures={"reset.yml": (failure,)})
+    context, door = on(context, failures={"reset": "disk full"})
     run = measure(context, section(USERS))
-    assert "bench.yml" not in ansible.playbooks
-    assert "disk full" in manifest(run)["scenarios"][0]["clients"][0]["message"]
+    assert "rally_client start" not in door.steps
+    said = manifest(run)["scenarios"][0]["clients"][0]["message"]
+    assert "database-1: disk full" in said
+    assert "`deploy` makes it again" in said
+
+
+def test_no_load_where_a_node_differs_from_the_fresh_state(context: Context) -> None:
+    context, door = on(context, failures={"compare": "user 5"})
+    run = measure(context, section(USERS))
+    assert "rally_client start" not in door.steps
+    assert "database-3: user 5" in manifest(run)["scenarios"][0]["clients"][0]["message"]
+
+
+class Dying(RecordingDoor):
+    """Hosts of which those that are called `names` can no longer be reached when the database is to be reset."""
+
+    names: tuple[str, ...] = ()
+
+    def answer(self, call: Call) -> Answer:
+        if step_of(call) == "ready":
+            self.dead = self.names
+        return super().answer(call)
 
 
 def test_a_dead_node_is_a_warning_as_long_as_another_lives(context: Context) -> None:
-    dead = TaskFailure(host="database-3", task="Gathering", message="no route", unreachable=True)
-    context, ansible = on(context, failures={"reset.yml": (dead,), "bench.yml": (dead,), "collect.yml": (dead,)})
+    door = Dying(effect=Hosts(a_report()))
+    door.names = ("database-3",)
+    run = measure(replace(context, door=door), section(USERS))
+    assert "rally_client start" in door.steps
+    assert any("database-3 could not be reached while" in warning for warning in manifest(run)["warnings"])
+    assert any("collecting from database-3 failed" in warning for warning in manifest(run)["warnings"])
+    door = Dying(effect=Hosts(a_report()))
+    door.names = ("database-1", "database-2", "database-3")
+    run = measure(replace(context, door=door), section(USERS))
+    assert "rally_client start" not in door.steps
+    assert "no database host can be reached" in manifest(run)["scenarios"][0]["clients"][0]["message"]
+
+
+def test_hosts_that_cannot_be_prepared_end_the_run(context: Context) -> None:
+    context, door = on(context, failures={"rally_client prepare": "Rally's database could not be made"})
+    with pytest.raises(DeploymentError, match="rally-1: Rally's database could not be made"):
+        measure(context, section(USERS))
+    assert door.steps[-1] == "rally_client finish", "the sampler is stopped"
+
+
+def test_a_keystone_that_is_not_well_before_the_load_is_told(context: Context) -> None:
+    values = {"crossing": {"failures": ["a token from database-1 is not valid at database-2: HTTP 404"]}}
+    context, door = on(context, values=values)
     run = measure(context, section(USERS))
-    assert "bench.yml" in ansible.playbooks
-    assert any("database-3" in warning for warning in manifest(run)["warnings"])
-    all_dead = tuple(replace(dead, host=f"database-{number}") for number in (1, 2, 3))
-    context, ansible = on(context, failures={"reset.yml": all_dead})
-    measure(context, section(USERS))
-    assert "bench.yml" not in ansible.playbooks
+    assert "rally_client start" in door.steps
+    assert any("before the load: a token from database-1" in warning for warning in manifest(run)["warnings"])
 
 
 def test_ctrl_c_keeps_what_was_measured_and_stops_what_runs_on_the_hosts(context: Context) -> None:
-    context, ansible = on(context, effect=Hosts(a_report(), interrupt_at="get-entities"))
+    context, door = on(context, effect=Hosts(a_report(), interrupt_at="get-entities"))
     with pytest.raises(KeyboardInterrupt):
         measure(context, section(USERS, ENTITIES))
     run = context.deployment.last_run()
-    assert ansible.playbooks[-1] == "bench-end.yml"
+    assert door.steps[-2:] == ["sampler stop", "rally_client finish"]
     assert manifest(run)["finished_at"]
     assert [row.statistics.scenario for row in summarise(run).rows if row.statistics.metric == "iteration"] == [USERS]
     assert ENTITIES in summarise(run).failure
 
 
 def test_counters_are_kept_per_node_and_scenario(context: Context) -> None:
-    def said(count: int) -> dict[str, Any]:
-        return {"msg": {"database": {"commits": count}, "keystone": {"total": {"statements": count}}}}
+    class Counting(RecordingDoor):
+        def answer(self, call: Call) -> Answer:
+            done, step = super().answer(call), step_of(call)
+            said = 9 if "rally_client wait" in self.steps else 5
+            if step == "counters":
+                return replace(done, stdout=json.dumps({"commits": said}))
+            return replace(done, stdout=json.dumps({"total": {"statements": said}})) if "counters" in step else done
 
-    moments = {"Before": said(5), "After": said(9)}
-    context, _ = on(context, outputs={"bench.yml": {"database-2": moments}})
-    run = measure(context, section(USERS))
+    run = measure(replace(context, door=Counting(effect=Hosts(a_report()))), section(USERS))
     path = run / "hosts" / "database-2" / "counters" / "01-create-and-list-users.json"
     assert json.loads(path.read_text()) == {"before": {"commits": 5}, "after": {"commits": 9}}
     path = run / "hosts" / "database-2" / "keystone_counters" / "01-create-and-list-users.json"
@@ -227,11 +295,11 @@ OFF = NetworkRecord(
 
 
 def test_nothing_is_measured_on_another_network_than_asked(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    context, ansible = on(context)
+    context, door = on(context)
     monkeypatch.setattr(emulate, "before", lambda _: OFF)
     with pytest.raises(NetworkError, match=r"0\.2 ms, expected"):
         measure(context, section(USERS))
-    assert ansible.playbooks == []
+    assert "sampler start" not in door.steps
     run = context.deployment.last_run()
     assert record.read(run).network == OFF
     with pytest.raises(StateError, match="not reported: its network was not what"):
@@ -242,7 +310,7 @@ def test_nothing_is_measured_on_another_network_than_asked(context: Context, mon
 def test_a_network_that_changed_during_the_load_is_told(
     context: Context, monkeypatch: pytest.MonkeyPatch, mismatch: str
 ) -> None:
-    context, ansible = on(context)
+    context, door = on(context)
     monkeypatch.setattr(emulate, "before", lambda _: replace(OFF, verdict="ok", deviations=()))
     monkeypatch.setattr(emulate, "after", lambda _, network: replace(OFF, mismatch=mismatch))
     if mismatch == "refuse":
@@ -251,7 +319,7 @@ def test_a_network_that_changed_during_the_load_is_told(
     else:
         run = measure(context, section(USERS))
         assert any("0.2 ms, expected 100 ms" in warning for warning in summarise(run).warnings)
-    assert ansible.playbooks[-1] == "collect.yml", "everything measured is kept"
+    assert door.steps[-1] == "collect", "everything measured is kept"
     assert (context.deployment.last_run() / "samples.csv").exists()
 
 

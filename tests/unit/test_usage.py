@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from enos_crdb import shipped, usage
+from enos_crdb import usage
 from enos_crdb.errors import StateError
+from tests.unit.role_files import PROGRAMS
 
-SAMPLER = shipped.directory("playbooks") / "roles" / "sampler" / "files" / "sampler.py"
+SAMPLER = PROGRAMS / "sampler.py"
 
 
 def write(path: Path, *rows: str) -> Path:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _SIZE = re.compile(r"(\d+)([kmgt])", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SWITCHES = {"on": "1", "true": "1", "yes": "1", "off": "0", "false": "0", "no": "0"}
 
@@ -63,21 +62,11 @@ def values(shown: str, asked: Mapping[str, Any]) -> dict[str, str]:
     return {name: live[name] for name in names if name in live}
 
 
-def counters(shown: str) -> dict[str, float]:
-    """The numeric rows of ``SHOW GLOBAL STATUS``, by the server's own names."""
-    numbers = {}
-    for name, value in variables(shown).items():
-        if _NUMBER.fullmatch(value):
-            numbers[name] = float(value) if "." in value else int(value)
-    return numbers
-
-
 class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "mariadb_counters": counters,
             "mariadb_differences": differences,
             "mariadb_values": values,
         }
