@@ -43,10 +43,20 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+class Phase:
+    """A phase that goes on; ``result`` is what came of it, in a few words."""
+
+    result: str = ""
+
+
 @contextmanager
-def phase(name: str, title: str) -> Iterator[None]:
-    """Announce that a phase begins and, unless it raises, that it ended and how long it took (seconds)."""
+def phase(name: str, title: str) -> Iterator[Phase]:
+    """Announce that a phase begins, and how it ended: how long it took (seconds), and what came of it."""
     publish(Event(kind="phase", text=title, data={"name": name}))
-    started = time.monotonic()
-    yield
-    publish(Event(kind="phase-done", text=title, data={"name": name, "seconds": time.monotonic() - started}))
+    started, this, kind = time.monotonic(), Phase(), "phase-failed"
+    try:
+        yield this
+        kind = "phase-done"
+    finally:
+        data = {"name": name, "seconds": time.monotonic() - started, "result": this.result}
+        publish(Event(kind=kind, text=title, data=data))

@@ -110,8 +110,8 @@ class Lease:
 class Event:
     """Something a user may want to see while it happens.
 
-    ``kind``: ``phase`` (begins), ``phase-done``, ``playbook``, ``play``, ``task``, ``ok``, ``changed``,
-    ``failed``, ``unreachable``, ``skipped``, ``retry``, ``stats``, ``note``, ``warning``, ``progress``,
+    ``kind``: ``phase`` (begins), ``phase-done``, ``phase-failed``, ``playbook``, ``play``, ``task``, ``ok``,
+    ``changed``, ``failed``, ``unreachable``, ``skipped``, ``retry``, ``stats``, ``note``, ``warning``, ``progress``,
     ``item`` (a campaign begins a run).
     """
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from enos_crdb.config import check
 from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
 from enos_crdb.masking import to_mask
-from enos_crdb.model import LOAD, Host, Sample, slug
+from enos_crdb.model import LOAD, STEADY, Host, Sample, slug
 from enos_crdb.phases import emulate, load
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
@@ -94,8 +96,8 @@ def measure(context: Context, section: Bench, *, labels: Labels | None = None) -
         with events.phase("bench-begin", "Preparing Rally"):
             load.begin(context, this.directory.name, this.clients, section)
         for index, name in enumerate(section.scenarios, 1):
-            with events.phase("bench", f"{name} ({index}/{len(section.scenarios)})"):
-                _scenario(this, index, name)
+            with events.phase("bench", f"{name} ({index}/{len(section.scenarios)})") as phase:
+                phase.result = _scenario(this, index, name)
     finally:
         _end(this)
     with events.phase("network", "Measuring the network again"):
@@ -115,7 +117,8 @@ def _end(this: Run) -> None:
         this.save(finished_at=now())
 
 
-def _scenario(this: Run, index: int, name: str) -> None:
+def _scenario(this: Run, index: int, name: str) -> str:
+    """Reset, load, and keep what came of it; returns that in a few words."""
     started_at = now()
     samples: list[Sample] = []
     if problem := _reset(this, index):
@@ -139,6 +142,15 @@ def _scenario(this: Run, index: int, name: str) -> None:
     for outcome in outcomes:
         if not outcome.ok:
             events.warn(f"{name}, {outcome.client}: {outcome.status}: {outcome.message}")
+    return _in_short(samples)
+
+
+def _in_short(samples: Sequence[Sample]) -> str:
+    """How many iterations there were, and the mean of the steady ones that succeeded."""
+    found = [sample for sample in samples if sample.metric == "iteration" and sample.window == STEADY]
+    good = [sample.value for sample in found if sample.outcome == "ok"]
+    counted = f"{len(found)} iterations" + (f", {len(found) - len(good)} failed" if len(good) < len(found) else "")
+    return f"{counted}, mean {statistics.fmean(good) * 1000:.0f} ms" if good else counted
 
 
 def _reset(this: Run, index: int) -> str | None:

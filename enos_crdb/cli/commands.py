@@ -77,7 +77,7 @@ def bench_options(command: F) -> F:
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory of a deployment; by default the current deployment in --results.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show the result of each Ansible task.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each task, on each host.")
 @click.pass_context
 def cli(context: click.Context, results: Path, deployment: Path | None, verbose: bool) -> None:
     """Deploy OpenStack Keystone on a SQL database, benchmark it with Rally, and keep the results."""

@@ -15,23 +15,45 @@ from enos_crdb import events
 from enos_crdb.ansible import message_of
 from enos_crdb.model import Event
 
+ENDS = ("phase-done", "phase-failed")
 ARGUMENTS_CHECK = "Validating arguments against arg spec"
 """Ansible's own task at the beginning of every Ansible role of ours: worth a line only when it fails."""
 
 
 class PlainDisplay:
-    """One line per phase, Ansible task and remark, with the seconds since the start."""
+    """One line per phase and remark, with the seconds since the start; with ``verbose``, tasks too.
+
+    A phase's line begins with the phase and ends with it. What is told in between breaks the line.
+    """
 
     def __init__(self, console: Console, *, verbose: bool = False) -> None:
         self._console = console
         self._verbose = verbose
         self._started = time.monotonic()
+        self._begun = ""
 
     def __call__(self, event: Event) -> None:
         text = line(event, verbose=self._verbose)
-        if text:
-            elapsed = time.monotonic() - self._started
-            self._console.print(f"{elapsed:7.1f} s  {text}", soft_wrap=True, highlight=False)
+        if not text:
+            return
+        if event.kind in ENDS and event.text == self._begun:
+            self._begun = ""
+            self._print(f" {outcome(event)}")
+            return
+        self.end()
+        stays = event.kind == "phase" and not self._verbose
+        elapsed = time.monotonic() - self._started
+        self._print(f"{elapsed:7.1f} s  {text}", end="" if stays else "\n")
+        self._begun = event.text if stays else ""
+
+    def end(self) -> None:
+        """End a line that was begun."""
+        if self._begun:
+            self._begun = ""
+            self._print("")
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        self._console.print(text, end=end, soft_wrap=True, highlight=False)
 
 
 class LiveDisplay:
@@ -49,7 +71,7 @@ class LiveDisplay:
             case "phase":
                 self._drop()
                 self._current = self._progress.add_task(escape(event.text), total=1.0, detail="")
-            case "phase-done":
+            case "phase-done" | "phase-failed":
                 self._drop()
             case "task":
                 self._hosts = set()
@@ -60,7 +82,7 @@ class LiveDisplay:
             case "progress":
                 self._detail(event.text)
         text = line(event, verbose=self._verbose)
-        if text and event.kind not in ("phase", "task", "progress"):
+        if text and event.kind not in ("phase", "task", "progress", "phase-failed"):
             self._console.print(text, highlight=False)
 
     def _detail(self, text: str) -> None:
@@ -73,6 +95,15 @@ class LiveDisplay:
             self._current = None
 
 
+def outcome(event: Event) -> str:
+    """How a phase ended: the seconds, and what came of it."""
+    seconds = f"[dim]{event.data['seconds']:.1f} s[/dim]"
+    if event.kind == "phase-failed":
+        return f"[red]not done[/red] after {seconds}"
+    result = event.data.get("result", "")
+    return f"{seconds}  {escape(result)}" if result else seconds
+
+
 def line(event: Event, *, verbose: bool = False) -> str:
     """`event` as one line of rich markup, or nothing when it is not worth one."""
     text = escape(event.text)
@@ -82,8 +113,10 @@ def line(event: Event, *, verbose: bool = False) -> str:
         case "phase":
             return f"[bold]{text}[/bold]"
         case "phase-done":
-            return f"[green]✓[/green] {text} [dim]{event.data['seconds']:.1f} s[/dim]"
-        case "task":
+            return f"[green]✓[/green] {text} {outcome(event)}"
+        case "phase-failed":
+            return f"[red]✗[/red] {text} {outcome(event)}"
+        case "task" if verbose:
             return f"  [dim]{text}[/dim]"
         case "item":
             return f"[bold cyan]{text}[/bold cyan]"
@@ -105,8 +138,12 @@ def line(event: Event, *, verbose: bool = False) -> str:
 def showing(console: Console, *, verbose: bool = False) -> Iterator[None]:
     """Show events inside the block: live on a terminal, else as plain lines."""
     if not console.is_terminal:
-        with events.listening(PlainDisplay(console, verbose=verbose)):
-            yield
+        plain = PlainDisplay(console, verbose=verbose)
+        try:
+            with events.listening(plain):
+                yield
+        finally:
+            plain.end()
         return
     # Only the last column may be cut when the line is too long for the terminal.
     columns = (

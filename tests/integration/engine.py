@@ -68,7 +68,7 @@ class Engine:
 
         `into` waits until what was announced is really under way.
         """
-        process = self.start(arguments)
+        process = self.start(["--verbose", *arguments])  # with a line for each task
         assert process.stdout is not None
         seen = []
         deadline = time.monotonic() + timeout_s
