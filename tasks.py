@@ -89,7 +89,7 @@ def docs(context: Context) -> None:
 
 @task
 def schema(context: Context) -> None:
-    """Write the JSON Schema of the experiment file that is shipped."""
+    """Write the JSON Schema of the deployment file that is shipped."""
     from enos_crdb.reference import schema_text
 
     _write(ROOT / "enos_crdb" / "configuration.schema.json", schema_text())

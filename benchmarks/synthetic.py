@@ -415,7 +415,7 @@ def _synthetic_provenance() -> Provenance:
 
 
 def _synthetic_level(factor: str, level: Any, combination: Synthetic) -> dict[str, Any]:
-    """The values of the experiment file that a level of `grid`'s factors stands for."""
+    """The values of the deployment file that a level of `grid`'s factors stands for."""
     if factor == "backend":
         return {"database": {"backend": level}, "machines.0.count": combination.nodes}
     if factor == "delay_ms":

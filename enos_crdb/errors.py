@@ -17,7 +17,7 @@ class EnosCrdbError(Exception):
 
 
 class ConfigurationError(EnosCrdbError):
-    """The experiment file (or an option that overrides it) is wrong; nothing was touched."""
+    """The deployment file (or an option that overrides it) is wrong; nothing was touched."""
 
     exit_code = 2
     meaning = "the configuration or the command line is wrong; nothing was touched"

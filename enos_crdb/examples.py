@@ -1,4 +1,4 @@
-"""One example for each section of the experiment file and of an experiment, as YAML, for the reference.
+"""One example for each section of the deployment file and of an experiment, as YAML, for the reference.
 
 A section is named by its key path; for a member of a union, the value that selects it follows in parentheses.
 """

@@ -60,11 +60,11 @@ class Host:
 
 
 LOAD = "load"
-"""Role of the hosts where Rally runs: those of the role that ``bench.placement`` names. No experiment file gives it."""
+"""Role of the hosts where Rally runs: those of the role that ``bench.placement`` names. No deployment file gives it."""
 
 
 def placed(roles: tuple[str, ...], placement: str) -> tuple[str, ...]:
-    """All roles of a host that the experiment file gives `roles`, under ``bench.placement``."""
+    """All roles of a host that the deployment file gives `roles`, under ``bench.placement``."""
     return (*(role for role in roles if role != LOAD), *((LOAD,) if placement in roles else ()))
 
 

@@ -27,7 +27,7 @@ LIMITS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")
 
 
 def schema_text() -> str:
-    """The JSON Schema of the experiment file, as it is shipped in ``configuration.schema.json``."""
+    """The JSON Schema of the deployment file, as it is shipped in ``configuration.schema.json``."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Configuration.model_json_schema()}
     return json.dumps(schema, indent=2) + "\n"
 
@@ -43,9 +43,9 @@ def pages(cli: click.Group) -> dict[str, str]:
 
 
 def configuration_page() -> str:
-    """Every section and key of the experiment file: what is allowed, the default, what it means."""
+    """Every section and key of the deployment file: what is allowed, the default, what it means."""
     parts = [
-        "# The experiment file",
+        "# The deployment file",
         NOTICE,
         "One YAML file says where the hosts come from and what runs on them. Unknown keys are refused.\n"
         'Types are strict: text that YAML reads as a number, or as true or false, needs quotes (`release: "2026.1"`).',
@@ -213,7 +213,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value as the experiment file has it: ``true``, ``null``, ``[]``, ``text``, ``"2026.1"``."""
+    """A value as the deployment file has it: ``true``, ``null``, ``[]``, ``text``, ``"2026.1"``."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)

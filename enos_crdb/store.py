@@ -33,7 +33,7 @@ ORPHANS_END_S = 60.0
 class State:
     """What `deployment.json` holds.
 
-    ``configuration`` is the resolved experiment file. ``done`` maps a step of the deployment to when it
+    ``configuration`` is the resolved deployment file. ``done`` maps a step of the deployment to when it
     ended (ISO 8601, UTC) and how long it took (seconds). ``layers`` maps a host to the prepared layer it
     was booted from. ``emulation`` is the network emulation in force: ``constraints``, ``emulator``, ``baseline`` (round
     trips without it) and ``set_at`` (None while it is being installed); None when the network is as it is.

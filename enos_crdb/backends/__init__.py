@@ -13,6 +13,6 @@ from enos_crdb.backends.postgresql import PostgreSQLBackend
 BACKENDS: dict[str, Backend[Any]] = {
     backend.name: backend for backend in (PostgreSQLBackend(), MariaDBBackend(), GaleraBackend(), CockroachDBBackend())
 }
-"""Every backend by its name in the experiment file."""
+"""Every backend by its name in the deployment file."""
 
 __all__ = ["BACKENDS", "DATABASE_PROGRAMS", "Backend", "Connection", "File"]

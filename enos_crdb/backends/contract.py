@@ -56,11 +56,11 @@ class Connection:
 
 
 class Backend(Protocol[Options_contra]):
-    """A database under test. ``options`` is always the section ``database`` of the experiment file."""
+    """A database under test. ``options`` is always the section ``database`` of the deployment file."""
 
     @property
     def name(self) -> str:
-        """As in the experiment file."""
+        """As in the deployment file."""
 
     @property
     def ansible_role(self) -> str:

@@ -37,28 +37,36 @@ SHOWN = 60
     help="Replace a value of the experiment, for example --set configuration.bench.times=20. Repeatable.",
 )
 @click.pass_obj
-def campaign(session: Session, /, experiment: str, overrides: tuple[str, ...], **flags: Any) -> None:
+def campaign(  # noqa: PLR0917 - click's options
+    session: Session,
+    experiment: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    retry: bool,
+    dry_run: bool,
+    short: bool,
+    destroy: bool,
+) -> None:
     """Run every combination of an experiment.
 
     EXPERIMENT is a .yaml or .py file, or the name of a shipped experiment.
     """
-    from enos_crdb.campaign import destroy, execute, load_experiment, observed, plan
+    from enos_crdb import campaign as campaigns
 
-    chosen = [name for name in ("resume", "retry", "dry_run", "destroy") if flags[name]]
-    if len(chosen) > 1:
+    if sum([resume, retry, dry_run, destroy]) > 1:
         raise ConfigurationError("choose one of --resume, --retry, --dry-run and --destroy.")
-    wanted = load_experiment(experiment, overrides, short=flags["short"])
-    if flags["dry_run"]:
-        show(session.console, plan(wanted), observed(wanted, results=session.results))
+    wanted = campaigns.load_experiment(experiment, overrides, short=short)
+    if dry_run:
+        show(session.console, campaigns.plan(wanted), campaigns.observed(wanted, results=session.results))
         return
-    again = f"`enos_crdb campaign {experiment}{' --short' if flags['short'] else ''} --resume` goes on."
+    again = f"`enos_crdb campaign {experiment}{' --short' if short else ''} --resume` goes on."
     try:
         with showing(session.console, verbose=session.verbose):
-            if flags["destroy"]:
-                kept = destroy(wanted, results=session.results)
+            if destroy:
+                kept = campaigns.destroy(wanted, results=session.results)
                 session.console.print(f"The hosts of {kept.directory.name} are gone. {again}", soft_wrap=True)
                 return
-            done = execute(wanted, results=session.results, resume=flags["resume"], retry=flags["retry"])
+            done = campaigns.execute(wanted, results=session.results, resume=resume, retry=retry)
     except KeyboardInterrupt:
         raise Interrupted(f"the campaign was interrupted; what was measured is kept. {again}") from None
     conclude(session.console, done, again)

@@ -28,7 +28,7 @@ env_option = click.option(
     "file",
     type=click.Path(path_type=Path),
     required=True,
-    help="Experiment file (YAML), or the name of a shipped one; `enos_crdb configs` lists them.",
+    help="Deployment file (YAML), or the name of a shipped one; `enos_crdb configs` lists them.",
 )
 set_option = click.option(
     "--set",
@@ -202,7 +202,7 @@ def openstack(session: Session, region: str | None, arguments: tuple[str, ...]) 
 @set_option
 @click.pass_obj
 def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
-    """Check an experiment file and this machine.
+    """Check a deployment file and this machine.
 
     Lists what is missing on this machine, and changes nothing.
     """
@@ -223,7 +223,7 @@ def check(session: Session, file: Path, overrides: tuple[str, ...]) -> None:
     "--env",
     "file",
     type=click.Path(path_type=Path),
-    help="Destroy the deployment of this experiment file. Reservations are found by name, from any machine.",
+    help="Destroy the deployment that this file describes. Reservations are found by name, from any machine.",
 )
 @set_option
 @click.pass_obj
@@ -231,7 +231,7 @@ def destroy(session: Session, hosts: str, file: Path | None, overrides: tuple[st
     """Remove the current deployment and give its hosts back. Runs and logs stay."""
     if file is None:
         if overrides:
-            raise ConfigurationError("--set replaces values of an experiment file: give --env as well.")
+            raise ConfigurationError("--set replaces values of a deployment file: give --env as well.")
         session.destroy(keep_hosts=hosts == "keep")
     else:
         session.destroy_request(config.load(file, overrides), keep_hosts=hosts == "keep")
@@ -246,7 +246,7 @@ def scenarios(session: Session) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema of the experiment file, for editors."""
+    """Print the JSON Schema of the deployment file, for editors."""
     from enos_crdb.reference import schema_text
 
     click.echo(schema_text(), nl=False)
@@ -255,7 +255,7 @@ def schema() -> None:
 @cli.command()
 @click.argument("name", required=False)
 def configs(name: str | None) -> None:
-    """List the shipped experiment files, or print one of them."""
+    """List the shipped deployment files, or print one of them."""
     files = {path.name: path for path in sorted(shipped.directory("configs").glob("*.yaml"))}
     if name is None:
         for path in files.values():
@@ -265,7 +265,7 @@ def configs(name: str | None) -> None:
         click.echo(files[name].read_text(encoding="utf-8"), nl=False)
     except KeyError:
         raise ConfigurationError(
-            f"no experiment file called '{name}' is shipped; there are: {', '.join(files)}."
+            f"no deployment file called '{name}' is shipped; there are: {', '.join(files)}."
         ) from None
 
 

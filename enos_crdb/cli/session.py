@@ -88,7 +88,7 @@ class Session:
         if foreign:
             raise ConfigurationError(
                 f"--set {foreign[0]}: a bench measures what is deployed; only values of `bench` can be replaced here.\n"
-                "Change the others in the experiment file, or with `enos_crdb deploy --set`, and deploy first."
+                "Change the others in the deployment file, or with `enos_crdb deploy --set`, and deploy first."
             )
         return config.check(config.override(document, overrides), source="command line").bench
 
@@ -131,7 +131,7 @@ class Session:
         show.problems(self.console, found)
 
     def destroy_request(self, configuration: Configuration, *, keep_hosts: bool) -> None:
-        """The living deployment of an experiment file, or, where there is none, what its provider finds by name."""
+        """The living deployment of a deployment file, or, where there is none, what its provider finds by name."""
         from enos_crdb.phases.destroy import destroy_request
 
         found = Store(self.results.resolve()).alive(configuration.name)

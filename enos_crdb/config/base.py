@@ -1,4 +1,4 @@
-"""What every section of the experiment file has in common."""
+"""What every section of the deployment file has in common."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping of the experiment file: closed (no unknown keys), typed strictly, never changed."""
+    """A mapping of the deployment file: closed (no unknown keys), typed strictly, never changed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True

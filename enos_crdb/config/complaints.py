@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from enos_crdb.config.base import Section
-from enos_crdb.config.experiment import Configuration
+from enos_crdb.config.document import Configuration
 
 SCALARS = frozenset({"str", "int", "float", "bool"})
 """How pydantic names the members of a union of plain values."""

@@ -15,9 +15,9 @@ Settings = dict[str, str | int | bool]
 DECIDED: Mapping[str, str] = {
     "ADMIN_PASSWORD": "enos_crdb, which generates it",
     "API_WORKERS": "`openstack.keystone.workers`",
-    "DATABASE_HOST": "the `database` section of the experiment file",
-    "DATABASE_PASSWORD": "the `database` section of the experiment file",
-    "DATABASE_TYPE": "the `database` section of the experiment file",
+    "DATABASE_HOST": "the `database` section of the deployment file",
+    "DATABASE_PASSWORD": "the `database` section of the deployment file",
+    "DATABASE_TYPE": "the `database` section of the deployment file",
     "DEST": "enos_crdb, which expects it in /opt/stack",
     "ENABLED_SERVICES": "enos_crdb, which installs Keystone alone",
     "GIT_BASE": "`git_base`",

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from enos_crdb import shipped
 from enos_crdb.config.complaints import complain
-from enos_crdb.config.experiment import Configuration
+from enos_crdb.config.document import Configuration
 from enos_crdb.errors import ConfigurationError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Configuration:
-    """Read, override and check the experiment file; a bare name that is no file here means the shipped one.
+    """Read, override and check the deployment file; a bare name that is no file here means the shipped one.
 
     ``overrides`` are ``path=value`` strings, the path dotted (``machines.0.count=3``), the value YAML.
     Raises `ConfigurationError` with every problem found, each with its key path and what is allowed.
@@ -65,12 +65,12 @@ def read(path: Path, *, sections: str = "name, provider, ...") -> tuple[dict[str
         text = path.read_text(encoding="utf-8")
     except IsADirectoryError:
         raise ConfigurationError(
-            f"{path} is a directory. --env takes an experiment file (YAML), not EnOSlib's environment directory."
+            f"{path} is a directory. --env takes a deployment file (YAML), not EnOSlib's environment directory."
         ) from None
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}).\n"
-            "Give --env the path of an experiment file; `enos_crdb configs` lists those that are shipped."
+            "Give --env the path of a deployment file; `enos_crdb configs` lists those that are shipped."
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from None

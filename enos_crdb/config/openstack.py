@@ -17,8 +17,8 @@ Settings = dict[str, dict[str, str | int | float | bool]]
 DECIDED: Mapping[str, str] = {
     "DEFAULT.debug": "`debug`",
     "cache.enabled": "`cache`",
-    "database.connection": "the `database` section of the experiment file",
-    "database.connection_parameters": "the `database` section of the experiment file, and `keystone_crdb`",
+    "database.connection": "the `database` section of the deployment file",
+    "database.connection_parameters": "the `database` section of the deployment file, and `keystone_crdb`",
     "database.max_pool_size": "`max_pool_size`",
     "identity.password_hash_rounds": "`password_hash_rounds`",
     "token.provider": "`token_provider`",

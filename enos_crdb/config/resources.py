@@ -86,7 +86,7 @@ class Machines(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedHost:
-    """A host that an experiment file asks for. ``group`` is its entry of ``machines``, ``index`` its place there."""
+    """A host that a deployment file asks for. ``group`` is its entry of ``machines``, ``index`` its place there."""
 
     name: str
     site: str

@@ -15,7 +15,7 @@ RALLY_OPENSTACK = "4.1.0"
 class Scenario:
     """A Rally scenario as users name it.
 
-    ``plugin`` is Rally's own name. ``arguments`` are ours and can be replaced by the experiment file.
+    ``plugin`` is Rally's own name. ``arguments`` are ours and can be replaced by the deployment file.
     ``users``: iterations act on (or as) users that Rally makes before the load, so their number matters.
     """
 

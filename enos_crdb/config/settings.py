@@ -1,4 +1,4 @@
-"""Options of a server that pass through the experiment file as they are."""
+"""Options of a server that pass through the deployment file as they are."""
 
 from __future__ import annotations
 

@@ -7,6 +7,6 @@ from enos_crdb.installers.devstack import DevStackInstaller
 from enos_crdb.installers.pypi import PyPIInstaller
 
 INSTALLERS: dict[str, Installer] = {installer.name: installer for installer in (PyPIInstaller(), DevStackInstaller())}
-"""Every installer by its name in the experiment file."""
+"""Every installer by its name in the deployment file."""
 
 __all__ = ["INSTALLERS", "Installer"]

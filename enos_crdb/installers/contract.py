@@ -14,7 +14,7 @@ class Installer(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the experiment file."""
+        """As in the deployment file."""
 
     @property
     def ansible_role(self) -> str:

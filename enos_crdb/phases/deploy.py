@@ -1,4 +1,4 @@
-"""From an experiment file to a Keystone that answers: steps that are safe to repeat, in order."""
+"""From a deployment file to a Keystone that answers: steps that are safe to repeat, in order."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def destroy(context: Context, *, keep_hosts: bool) -> None:
 
 
 def destroy_request(configuration: Configuration) -> None:
-    """Give back what a provider holds for an experiment file, without the deployment that asked for it.
+    """Give back what a provider holds for a deployment file, without the deployment that asked for it.
 
     Raises `StateError` for a provider that knows its hosts from the deployment only.
     """

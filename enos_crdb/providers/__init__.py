@@ -1,4 +1,4 @@
-"""What gives hosts. A provider is picked from `PROVIDERS` by the name in the experiment file."""
+"""What gives hosts. A provider is picked from `PROVIDERS` by the name in the deployment file."""
 
 from __future__ import annotations
 

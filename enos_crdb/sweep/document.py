@@ -159,7 +159,7 @@ class Experiment(Section):
     keywords: list[str] = []
     """Keywords for catalogues."""
     configuration: str | dict[str, Any]
-    """The base of every combination: the path of an experiment file (relative to this file, or the name of a shipped
+    """The base of every combination: the path of a deployment file (relative to this file, or the name of a shipped
     one), or its content."""
     factors: dict[str, Factor] = {}
     """The parameters that are varied, by name."""

@@ -70,7 +70,7 @@ def _inline(document: dict[str, Any], places: dict[str, str], source: str, base:
     if path is None:
         known = ", ".join(sorted(found.name for found in shipped.directory("configs").glob("*.yaml")))
         raise ConfigurationError(
-            f"{where}: configuration: there is no experiment file '{name}' beside this one or in the current "
+            f"{where}: configuration: there is no deployment file '{name}' beside this one or in the current "
             f"directory, and none of that name is shipped; there are: {known}."
         )
     document["configuration"], lines = loading.read(path)

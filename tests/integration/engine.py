@@ -1,4 +1,4 @@
-"""enos_crdb as its user runs it: a process, an experiment file, an exit status, and what is left behind."""
+"""enos_crdb as its user runs it: a process, a deployment file, an exit status, and what is left behind."""
 
 from __future__ import annotations
 

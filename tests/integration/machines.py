@@ -88,14 +88,14 @@ def boot(
 
 
 def layers_of(file: str, directory: Path) -> dict[str, str]:
-    """Layers by host with the software of an experiment file: made by enos_crdb unless they are there."""
+    """Layers by host with the software of a deployment file: made by enos_crdb unless they are there."""
     engine = Engine(directory / "layers-of")
     engine.run("deploy", "--env", file, "--phase", "layers")
     return dict(engine.state["layers"])
 
 
 def layer(file: Path, *roles: str) -> str:
-    """Key of the layer with the software of `roles` for an experiment file; a deployment before may have left it."""
+    """Key of the layer with the software of `roles` for a deployment file; a deployment before may have left it."""
     configuration = config.load(file)
     locks = tuple(inventory.lock_files(configuration).values())
     return software.layer_key(configuration, roles, locks, "bookworm")

@@ -31,7 +31,7 @@ GIT_BASE = os.environ.get("ENOS_CRDB_GIT_BASE", "")
 
 
 def experiment(directory: Path, *, backend: str = "postgresql", **more: Any) -> str:
-    """An experiment file: Keystone on two hosts, one of them with the database and Rally, too."""
+    """A deployment file: Keystone on two hosts, one of them with the database and Rally, too."""
     keystone = more.pop("keystone", {})
     release = more.pop("release", "2026.1")
     control = more.pop("control", CONTROL)

@@ -41,7 +41,7 @@ def machines() -> Iterator[Machines]:
 
 @pytest.fixture
 def file(tmp_path: Path, machines: Machines) -> Path:
-    """An experiment file for the two machines, as the shipped one says it."""
+    """A deployment file for the two machines, as the shipped one says it."""
     document = yaml.safe_load((ROOT / "configs" / "static.yaml").read_text())
     document["static"] = {"keyfile": machines.keyfile, "hosts": machines.files(["one", "two"])}
     return write(tmp_path / "own.yaml", document)
@@ -53,7 +53,7 @@ def write(path: Path, document: dict[str, Any]) -> Path:
 
 
 def change(path: Path, **sections: Any) -> Path:
-    """The same experiment file with other sections; those under ``static`` are merged."""
+    """The same deployment file with other sections; those under ``static`` are merged."""
     document = yaml.safe_load(path.read_text())
     for name, value in sections.items():
         document[name] = {**document[name], **value} if name == "static" else value

@@ -53,7 +53,7 @@ def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeVagrant:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The shipped experiment file, with little memory: containers do not have it."""
+    """The shipped deployment file, with little memory: containers do not have it."""
     document = yaml.safe_load((ROOT / "configs" / "vagrant.yaml").read_text())
     for group in document["machines"]:
         group["memory_mb"] = 512

@@ -1,4 +1,4 @@
-"""Hosts of a database on two networks, and its section of an experiment file."""
+"""Hosts of a database on two networks, and its section of a deployment file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment file: what is accepted, and one bad file per complaint (tests/data/bad)."""
+"""The deployment file: what is accepted, and one bad file per complaint (tests/data/bad)."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_a_command_that_is_named_exists(words: list[str]) -> None:
 
 
 EXPERIMENT = ROOT / "docs" / "reference" / "experiment.md"
-"""The page whose fragments are of an experiment, not of an experiment file."""
+"""The page whose fragments are of an experiment, not of a deployment file."""
 
 
 def fragments(pages: list[Path]) -> list[Any]:

@@ -17,7 +17,7 @@ from enos_crdb.model import Host
 from enos_crdb.network import expect, judge, netem, round_trips
 from enos_crdb.network.plan import expected_loss, medians
 from enos_crdb.providers.nspawn import delay, emulation
-from enos_crdb.providers.nspawn.plan import Deployment, HostPlan, addresses
+from enos_crdb.providers.nspawn.plan import FleetPlan, HostPlan, addresses
 from enos_crdb.record import Expected, RoundTrip, Tolerance
 from enos_crdb.testing import RecordingDoor
 from tests.unit.role_files import program
@@ -214,7 +214,7 @@ class TestGate:
         assert (found.verdict, found.deviations) == ("off", ("it died",))
 
 
-def deployment() -> Deployment:
+def deployment() -> FleetPlan:
     cidrs = {"control": "10.9.0.0/24", "database": "10.9.1.0/24"}
     hosts = tuple(
         HostPlan(
@@ -229,7 +229,7 @@ def deployment() -> Deployment:
         )
         for index, place in enumerate(PLACES)
     )
-    return Deployment(id="1a2b", suite="bookworm", image="i", trees=Path("/t"), tmpfs=False, cidrs=cidrs, hosts=hosts)
+    return FleetPlan(id="1a2b", suite="bookworm", image="i", trees=Path("/t"), tmpfs=False, cidrs=cidrs, hosts=hosts)
 
 
 class TestLocalRules:

@@ -16,16 +16,16 @@ from enos_crdb.providers.nspawn import cgroup, emulation, layers, network
 from enos_crdb.providers.nspawn.configuration import HostRequest
 from enos_crdb.providers.nspawn.fleet import Fleet
 from enos_crdb.providers.nspawn.layers import Cache
-from enos_crdb.providers.nspawn.plan import Deployment, plan_hosts
+from enos_crdb.providers.nspawn.plan import FleetPlan, plan_hosts
 from enos_crdb.testing import RecordingRunner
 
 CIDRS = {"control": "10.9.0.0/24", "database": "10.9.1.0/24"}
 REQUESTS = (HostRequest(name="database-1", roles=("database",)), HostRequest(name="rally-1", roles=("rally",)))
 
 
-def planned(identity: str = "1a2b") -> Deployment:
+def planned(identity: str = "1a2b") -> FleetPlan:
     hosts = plan_hosts(REQUESTS, CIDRS)
-    return Deployment(
+    return FleetPlan(
         id=identity, suite="bookworm", image="i", trees=Path("/t"), tmpfs=False, cidrs=CIDRS, hosts=hosts
     )  # fmt: skip
 
@@ -137,7 +137,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return Kernel(namespaces)
 
 
-def made(kernel: Kernel, deployment: Deployment) -> set[str]:
+def made(kernel: Kernel, deployment: FleetPlan) -> set[str]:
     """The traces that a deployment's networks are."""
     before = kernel.traces()
     network.claim(deployment)
@@ -208,7 +208,7 @@ def test_subnets_are_looked_at_and_claimed_under_one_lock(tmp_path: Path, monkey
         held.append(locked())
         return used(runner)
 
-    def watched_claim(deployment: Deployment) -> None:
+    def watched_claim(deployment: FleetPlan) -> None:
         claim(deployment)
         held.append(locked())
 

@@ -12,7 +12,7 @@ from enos_crdb.errors import ConfigurationError, ProviderError, StateError
 from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
 from enos_crdb.providers.nspawn.network import iptables_rules, nft_table
 from enos_crdb.providers.nspawn.plan import (
-    Deployment,
+    FleetPlan,
     choose_cidrs,
     from_json,
     hosts_file,
@@ -31,8 +31,8 @@ REQUESTS = [
 
 
 @pytest.fixture
-def deployment() -> Deployment:
-    return Deployment(
+def deployment() -> FleetPlan:
+    return FleetPlan(
         id="1a2b",
         suite="bookworm",
         image="bookworm-0123456789",
@@ -43,7 +43,7 @@ def deployment() -> Deployment:
     )
 
 
-def test_addresses_follow_the_order_of_the_configuration(deployment: Deployment) -> None:
+def test_addresses_follow_the_order_of_the_configuration(deployment: FleetPlan) -> None:
     assert [dict(host.addresses) for host in deployment.hosts] == [
         {"control": "10.91.0.11", "database": "10.91.1.11"},
         {"control": "10.91.0.12", "database": "10.91.1.12"},
@@ -52,7 +52,7 @@ def test_addresses_follow_the_order_of_the_configuration(deployment: Deployment)
     assert deployment.host("rally-1").address == "10.91.0.12"
 
 
-def test_every_name_tells_whose_it_is_and_fits_the_kernel(deployment: Deployment) -> None:
+def test_every_name_tells_whose_it_is_and_fits_the_kernel(deployment: FleetPlan) -> None:
     many = plan_hosts([HostRequest(name=f"h{n}", roles=()) for n in range(200)], CIDRS)
     names = [deployment.veth(host, network) for host in many for network in CIDRS]
     names += [deployment.bridge(network) for network in CIDRS]
@@ -60,12 +60,12 @@ def test_every_name_tells_whose_it_is_and_fits_the_kernel(deployment: Deployment
     assert all(name.startswith("ec1a2b-") and len(name) <= 15 for name in names)
 
 
-def test_unknown_host_is_answered_with_the_known_ones(deployment: Deployment) -> None:
+def test_unknown_host_is_answered_with_the_known_ones(deployment: FleetPlan) -> None:
     with pytest.raises(ProviderError, match="database-1, rally-1"):
         deployment.host("keystone-1")
 
 
-def test_state_survives_json(deployment: Deployment) -> None:
+def test_state_survives_json(deployment: FleetPlan) -> None:
     assert from_json(json.loads(json.dumps(to_json(deployment)))) == deployment
 
 
@@ -77,12 +77,12 @@ def test_state_survives_json(deployment: Deployment) -> None:
         pytest.param({"cidrs": 3}, "damaged", id="odd-cidrs"),
     ],
 )
-def test_foreign_state_is_refused(deployment: Deployment, change: dict[str, object], complaint: str) -> None:
+def test_foreign_state_is_refused(deployment: FleetPlan, change: dict[str, object], complaint: str) -> None:
     with pytest.raises(StateError, match=complaint):
         from_json({**to_json(deployment), **change})
 
 
-def test_changed_machines_are_refused(deployment: Deployment) -> None:
+def test_changed_machines_are_refused(deployment: FleetPlan) -> None:
     conf = Configuration()
     conf.machines = [*REQUESTS]
     refuse_difference(deployment, conf)
@@ -132,7 +132,7 @@ def test_two_hosts_of_one_name() -> None:
         plan_hosts([HostRequest(name="rally-1", roles=())] * 2, CIDRS)
 
 
-def test_hosts_know_each_other_on_both_networks(deployment: Deployment) -> None:
+def test_hosts_know_each_other_on_both_networks(deployment: FleetPlan) -> None:
     lines = hosts_file(deployment).splitlines()
     assert "10.91.0.11 database-1 database-1.control" in lines
     assert "10.91.1.12 rally-1.database" in lines
@@ -143,7 +143,7 @@ def test_overlay_options_escape_what_separates_options() -> None:
     assert options == r"lowerdir=/a\:b:/c,upperdir=/u\,p,workdir=/w,volatile"
 
 
-def test_container_command(deployment: Deployment) -> None:
+def test_container_command(deployment: FleetPlan) -> None:
     command = nspawn_arguments(
         deployment, deployment.hosts[0], root=Path("/r"), read_only_binds={Path("/w:1"): "/srv/wheels"}
     )
@@ -162,7 +162,7 @@ def test_container_command(deployment: Deployment) -> None:
         assert needed in command
 
 
-def test_address_translation_says_the_same_to_both_tools(deployment: Deployment) -> None:
+def test_address_translation_says_the_same_to_both_tools(deployment: FleetPlan) -> None:
     assert "table ip ec1a2b {" in nft_table(deployment)
     assert "ip saddr 10.91.0.0/24 ip daddr != 10.91.0.0/24 masquerade" in nft_table(deployment)
     rules = iptables_rules(deployment, translate=True, accept=True)

@@ -1,4 +1,4 @@
-"""Grid'5000 in the experiment file: the section, and what it asks for. Without its API."""
+"""Grid'5000 in the deployment file: the section, and what it asks for. Without its API."""
 
 from enos_crdb.config.g5k.request import Batch, Cost, batches, cost, job_name, misfits
 from enos_crdb.config.g5k.section import MAY_CHANGE, TIMEZONE, G5k

@@ -1,4 +1,4 @@
-"""What an experiment file asks Grid'5000 for: which hosts where, under which name, and what that costs."""
+"""What a deployment file asks Grid'5000 for: which hosts where, under which name, and what that costs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ CHECK = "`enos_crdb check --env FILE` lists what is free, and when"
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """What OAR's words (a regular expression) mean, and what to change. ``file``: the experiment file is wrong."""
+    """What OAR's words (a regular expression) mean, and what to change. ``file``: the deployment file is wrong."""
 
     words: str
     meaning: str

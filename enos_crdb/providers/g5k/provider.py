@@ -35,7 +35,7 @@ GATEWAYS = ("gateway", "gateway_user", "internal_gateway", "internal_gateway_use
 
 
 class Grid5000:
-    """Nodes of Grid'5000. Its jobs are found by their name, which the experiment file alone decides."""
+    """Nodes of Grid'5000. Its jobs are found by their name, which the deployment file alone decides."""
 
     def __init__(self, request: Request) -> None:
         self._request = request

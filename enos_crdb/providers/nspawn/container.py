@@ -18,7 +18,7 @@ from enos_crdb.providers.nspawn import cgroup
 from enos_crdb.providers.nspawn.cgroup import Cgroups
 from enos_crdb.providers.nspawn.plan import (
     NSPAWN_ENVIRONMENT,
-    Deployment,
+    FleetPlan,
     HostPlan,
     nspawn_arguments,
     overlay_options,
@@ -44,14 +44,14 @@ class Tree:
         return self.directory / "root"
 
 
-def tree(deployment: Deployment, host: HostPlan) -> Tree:
+def tree(deployment: FleetPlan, host: HostPlan) -> Tree:
     return Tree(directory=deployment.trees / host.name)
 
 
 def boot(
     runner: Runner,
     cgroups: Cgroups,
-    deployment: Deployment,
+    deployment: FleetPlan,
     host: HostPlan,
     *,
     lower: Sequence[Path],
@@ -82,7 +82,7 @@ def _mount(runner: Runner, files: Tree, lower: Sequence[Path], *, volatile: bool
     runner.run(["mount", "-t", "overlay", "overlay", "-o", options, str(files.root)])
 
 
-def _identify(deployment: Deployment, host: HostPlan, root: Path) -> None:
+def _identify(deployment: FleetPlan, host: HostPlan, root: Path) -> None:
     (root / "etc/hostname").write_text(f"{host.name}\n")
     # The same at every boot, so that the journal of a restarted host stays in one place.
     digest = hashlib.sha256(f"{deployment.id}/{host.name}".encode()).hexdigest()[:32]
@@ -102,11 +102,11 @@ def unmount(runner: Runner, files: Tree, *, timeout_s: float = 5.0) -> None:
             time.sleep(0.05)
 
 
-def running(cgroups: Cgroups, deployment: Deployment, host: HostPlan) -> bool:
+def running(cgroups: Cgroups, deployment: FleetPlan, host: HostPlan) -> bool:
     return bool(cgroup.processes(cgroups, deployment.machine(host)))
 
 
-def stop(cgroups: Cgroups, deployment: Deployment, host: HostPlan, *, timeout_s: float = 90.0) -> bool:
+def stop(cgroups: Cgroups, deployment: FleetPlan, host: HostPlan, *, timeout_s: float = 90.0) -> bool:
     """Shut the host down in order; after `timeout_s` it is killed, which the result says with False."""
     machine = deployment.machine(host)
     deadline = time.monotonic() + timeout_s
@@ -120,7 +120,7 @@ def stop(cgroups: Cgroups, deployment: Deployment, host: HostPlan, *, timeout_s:
     return True
 
 
-def kill(cgroups: Cgroups, deployment: Deployment, host: HostPlan) -> None:
+def kill(cgroups: Cgroups, deployment: FleetPlan, host: HostPlan) -> None:
     """Pull the host's plug."""
     machine = deployment.machine(host)
     cgroup.kill(cgroups, machine)
@@ -138,7 +138,7 @@ def forget(cgroups: Cgroups, machine: str) -> None:
 def wait_for_ssh(
     runner: Runner,
     cgroups: Cgroups,
-    deployment: Deployment,
+    deployment: FleetPlan,
     host: HostPlan,
     *,
     ssh: Sequence[str],

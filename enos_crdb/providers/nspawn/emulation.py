@@ -21,7 +21,7 @@ from enos_crdb.command import Runner, start_detached
 from enos_crdb.config.emulation import Link
 from enos_crdb.errors import CommandError, NetworkError
 from enos_crdb.providers.nspawn import delay
-from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan
+from enos_crdb.providers.nspawn.plan import NETWORKS, FleetPlan, HostPlan
 
 CHAIN = "ENOS_CRDB"
 FIRST_QUEUE = 6100
@@ -41,7 +41,7 @@ class HostRules:
     rates: tuple[str, ...]
 
 
-def rules(deployment: Deployment, host: HostPlan, links: Sequence[Link]) -> HostRules:
+def rules(deployment: FleetPlan, host: HostPlan, links: Sequence[Link]) -> HostRules:
     """The rules of `host`: delays and losses of what comes in, rates of what goes out."""
     arriving = [link for link in links if link.dst == host.name and (link.delay_ms or link.loss_percent)]
     kinds = dict.fromkeys((link.delay_ms, link.loss_percent) for link in arriving)
@@ -54,7 +54,7 @@ def rules(deployment: Deployment, host: HostPlan, links: Sequence[Link]) -> Host
     return HostRules(host=host, queues=queues, delays=delays, rates=tuple(_rates(deployment, host, links)))
 
 
-def _rates(deployment: Deployment, host: HostPlan, links: Sequence[Link]) -> Iterator[str]:
+def _rates(deployment: FleetPlan, host: HostPlan, links: Sequence[Link]) -> Iterator[str]:
     """Lines for `tc -batch`."""
     for network in NETWORKS:
         device = f"dev {_interface(network)}"
@@ -74,7 +74,7 @@ def restore_text(host_rules: HostRules) -> str:
     return "\n".join(lines) + "\n"
 
 
-def delayer_command(deployment: Deployment, host_rules: HostRules) -> list[str]:
+def delayer_command(deployment: FleetPlan, host_rules: HostRules) -> list[str]:
     """The process that delays: in the host's network, otherwise on this machine."""
     machine = deployment.machine(host_rules.host)
     queues = [f"{number}:{ms:g}:{loss:g}" for (ms, loss), number in host_rules.queues.items()]
@@ -85,7 +85,7 @@ def delayer_command(deployment: Deployment, host_rules: HostRules) -> list[str]:
 # Effects
 
 
-def install(runner: Runner, deployment: Deployment, links: Sequence[Link], *, logs: Path) -> None:
+def install(runner: Runner, deployment: FleetPlan, links: Sequence[Link], *, logs: Path) -> None:
     """Put `links` in force instead of what was. Raises `NetworkError`; nothing of it is left then."""
     clear(runner, deployment)
     try:
@@ -96,7 +96,7 @@ def install(runner: Runner, deployment: Deployment, links: Sequence[Link], *, lo
         raise NetworkError(f"The network of the local hosts could not be emulated: {error}") from error
 
 
-def _install_host(runner: Runner, deployment: Deployment, wanted: HostRules, logs: Path) -> None:
+def _install_host(runner: Runner, deployment: FleetPlan, wanted: HostRules, logs: Path) -> None:
     machine = deployment.machine(wanted.host)
     if wanted.rates:
         _refuse_foreign(runner, machine, wanted)
@@ -121,7 +121,7 @@ def _wait_for_queues(pid: int, wanted: HostRules, log: Path) -> None:
         time.sleep(0.01)
 
 
-def clear(runner: Runner, deployment: Deployment) -> None:
+def clear(runner: Runner, deployment: FleetPlan) -> None:
     """Remove our rules, then let go the packets that wait; rules of others stay."""
     for host in deployment.hosts:
         machine = deployment.machine(host)
@@ -138,7 +138,7 @@ def clear(runner: Runner, deployment: Deployment) -> None:
     end_delayers(deployment)
 
 
-def end_delayers(deployment: Deployment, *, timeout_s: float = 5.0) -> None:
+def end_delayers(deployment: FleetPlan, *, timeout_s: float = 5.0) -> None:
     """End every process that delays packets of the deployment's hosts."""
     deadline = time.monotonic() + timeout_s
     number = signal.SIGTERM
@@ -168,7 +168,7 @@ def delayers(prefix: str) -> dict[str, list[int]]:
     return found
 
 
-def faults(runner: Runner, deployment: Deployment, links: Sequence[Link]) -> list[str]:
+def faults(runner: Runner, deployment: FleetPlan, links: Sequence[Link]) -> list[str]:
     """What is not in force of `links`, a sentence each."""
     alive = delayers(deployment.prefix)
     found = []

@@ -21,7 +21,7 @@ from enos_crdb.providers.nspawn.configuration import HostRequest
 from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.plan import (
     NETWORKS,
-    Deployment,
+    FleetPlan,
     HostPlan,
     choose_cidrs,
     from_json,
@@ -61,7 +61,7 @@ class Fleet:
     def state_file(self) -> Path:
         return self.directory / "nspawn.json"
 
-    def load(self) -> Deployment | None:
+    def load(self) -> FleetPlan | None:
         """What was planned; ``None`` when there is nothing. Raises `StateError`."""
         try:
             content = json.loads(self.state_file.read_text())
@@ -78,7 +78,7 @@ class Fleet:
         suite: str,
         cidrs: Mapping[str, str],
         trees: Path | None = None,
-    ) -> Deployment:
+    ) -> FleetPlan:
         """Choose id and subnets, and write them down. ``trees`` is where file trees go, by default ours."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = trees or self.directory / "hosts"
@@ -88,7 +88,7 @@ class Fleet:
         with network.locked(network.RUN / "lock"):
             used = network.used_subnets(self._runner)
             chosen = choose_cidrs(cidrs, used, len(requests))
-            deployment = Deployment(
+            deployment = FleetPlan(
                 id=network.new_id(),
                 suite=suite,
                 image=image.image_name(suite),
@@ -114,7 +114,7 @@ class Fleet:
 
     # Up
 
-    def up(self, deployment: Deployment, *, sources: Sequence[Source], volatile: bool = False) -> None:
+    def up(self, deployment: FleetPlan, *, sources: Sequence[Source], volatile: bool = False) -> None:
         """Boot what does not run, all at once, and wait until every host answers by ssh.
 
         ``volatile``: nothing of the hosts must survive a crash of this machine, so writes need not reach its disk.
@@ -144,7 +144,7 @@ class Fleet:
                 raise
         self._notify(f"{_count(asleep)} up in {time.monotonic() - started:.1f} s")
 
-    def _prepare(self, deployment: Deployment, sources: Sequence[Source]) -> None:
+    def _prepare(self, deployment: FleetPlan, sources: Sequence[Source]) -> None:
         """What all hosts share; made anew when none of them runs, as this machine's settings may have changed."""
         self._refuse_collision(deployment)
         network.claim(deployment)
@@ -160,7 +160,7 @@ class Fleet:
         shutil.rmtree(packages, ignore_errors=True)
         layers.seed_packages(self._cache, deployment.suite, packages)
 
-    def _refuse_collision(self, deployment: Deployment) -> None:
+    def _refuse_collision(self, deployment: FleetPlan) -> None:
         ours = [IPv4Network(cidr) for cidr in deployment.cidrs.values()]
         for cidr in network.used_subnets(self._runner, but=deployment.id):
             other = IPv4Network(cidr, strict=False)
@@ -170,11 +170,11 @@ class Fleet:
                     f"something else ({other}).\nEnd that, or destroy this deployment and deploy again."
                 )
 
-    def _shared(self, deployment: Deployment, name: str) -> Path:
+    def _shared(self, deployment: FleetPlan, name: str) -> Path:
         # No host has such a name.
         return deployment.trees / f".{name}"
 
-    def _write_settings(self, deployment: Deployment, sources: Sequence[Source]) -> None:
+    def _write_settings(self, deployment: FleetPlan, sources: Sequence[Source]) -> None:
         keys = self.directory / "ssh"
         direct = [*deployment.cidrs.values(), *(host.name for host in deployment.hosts)]
         files = settings.inherited(
@@ -203,7 +203,7 @@ class Fleet:
                     ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "enos_crdb", "-f", str(keys / name)]
                 )
 
-    def _boot(self, deployment: Deployment, host: HostPlan, volatile: bool, cancelled: Callable[[], bool]) -> None:
+    def _boot(self, deployment: FleetPlan, host: HostPlan, volatile: bool, cancelled: Callable[[], bool]) -> None:
         prepared = [] if host.layer is None else [layers.require(self._cache, deployment.image, host.layer)]
         base = self._cache.image(deployment.image)
         if not base.is_dir():
@@ -255,14 +255,14 @@ class Fleet:
 
     # One host
 
-    def start(self, deployment: Deployment, name: str) -> None:
+    def start(self, deployment: FleetPlan, name: str) -> None:
         """Boot a stopped host on the tree it had. Does nothing when it runs."""
         host = deployment.host(name)
         if not container.running(self._cgroups, deployment, host):
             network.ensure(self._runner, deployment, [host])
             self._boot(deployment, host, False, lambda: False)
 
-    def stop(self, deployment: Deployment, names: Sequence[str]) -> None:
+    def stop(self, deployment: FleetPlan, names: Sequence[str]) -> None:
         """Shut hosts down in order, all at once."""
         hosts = [deployment.host(name) for name in names]
         with ThreadPoolExecutor(max_workers=max(len(hosts), 1)) as pool:
@@ -270,19 +270,19 @@ class Fleet:
                 if not orderly:
                     self._notify(f"warning: {host.name} did not shut down in time and was killed")
 
-    def _stop(self, deployment: Deployment, host: HostPlan) -> bool:
+    def _stop(self, deployment: FleetPlan, host: HostPlan) -> bool:
         orderly = container.stop(self._cgroups, deployment, host)
         # The network namespace stays, and would go on answering pings in the name of a host that is off.
         network.cut(self._runner, deployment, host, NETWORKS)
         return orderly
 
-    def kill(self, deployment: Deployment, name: str) -> None:
+    def kill(self, deployment: FleetPlan, name: str) -> None:
         host = deployment.host(name)
         # First: a host without power sends no goodbye to its peers, as the end of its processes would.
         network.cut(self._runner, deployment, host, NETWORKS)
         container.kill(self._cgroups, deployment, host)
 
-    def running(self, deployment: Deployment, name: str) -> bool:
+    def running(self, deployment: FleetPlan, name: str) -> bool:
         return container.running(self._cgroups, deployment, deployment.host(name))
 
     # Down
@@ -306,7 +306,7 @@ class Fleet:
             shutil.rmtree(directory, ignore_errors=True)
         self.state_file.unlink(missing_ok=True)
 
-    def kill_all(self, deployment: Deployment) -> None:
+    def kill_all(self, deployment: FleetPlan) -> None:
         """Kill every container of the deployment, also those of hosts the plan does not know."""
         machines = {deployment.machine(host) for host in deployment.hosts}
         for machine in machines | self._cgroups.names(f"{deployment.prefix}-"):
@@ -315,7 +315,7 @@ class Fleet:
         for host in deployment.hosts:
             container.unmount(self._runner, container.tree(deployment, host))
 
-    def freeze(self, deployment: Deployment, keys: Sequence[str]) -> None:
+    def freeze(self, deployment: FleetPlan, keys: Sequence[str]) -> None:
         """Make stopped hosts the layers `keys`, in the order of the hosts."""
         self.harvest(deployment)
         for key, host in zip(keys, deployment.hosts, strict=True):
@@ -323,7 +323,7 @@ class Fleet:
             container.unmount(self._runner, files)
             layers.freeze(self._runner, files.upper, self._cache.layer(deployment.image, key))
 
-    def harvest(self, deployment: Deployment) -> None:
+    def harvest(self, deployment: FleetPlan) -> None:
         """Keep the packages the hosts downloaded."""
         for host in deployment.hosts:
             layers.harvest_packages(self._cache, deployment.suite, container.tree(deployment, host).upper)

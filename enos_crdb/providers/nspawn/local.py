@@ -94,7 +94,7 @@ class LocalHosts:
 
 
 def configure(request: Request, layers: Mapping[str, str]) -> Configuration:
-    """The experiment file's machines and networks as EnOSlib configuration."""
+    """The deployment file's machines and networks as EnOSlib configuration."""
     configuration = Configuration()
     section = request.configuration
     configuration.suite = section.nspawn.suite

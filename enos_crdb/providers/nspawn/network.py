@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from enos_crdb.command import Runner
-from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan
+from enos_crdb.providers.nspawn.plan import NETWORKS, FleetPlan, HostPlan
 
 RUN = Path("/run/enos_crdb")
 """Claims of subnets and ssh control sockets: gone after a reboot, as are the networks."""
@@ -36,7 +36,7 @@ def locked(file: Path, *, waiting: Callable[[], None] | None = None) -> Iterator
         yield
 
 
-def runtime_directory(deployment: Deployment) -> Path:
+def runtime_directory(deployment: FleetPlan) -> Path:
     return RUN / deployment.prefix
 
 
@@ -53,7 +53,7 @@ def new_id() -> str:
             return candidate
 
 
-def claim(deployment: Deployment) -> None:
+def claim(deployment: FleetPlan) -> None:
     """Tell other deployments which subnets are taken: the database network has no trace in the routes."""
     directory = runtime_directory(deployment)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def _name_servers() -> list[str]:
     return found
 
 
-def ensure(runner: Runner, deployment: Deployment, hosts: Sequence[HostPlan]) -> None:
+def ensure(runner: Runner, deployment: FleetPlan, hosts: Sequence[HostPlan]) -> None:
     """Make what is missing of the deployment's networks; `hosts` are those that do not run."""
     links = _links(runner)
     batch: list[str] = []
@@ -102,7 +102,7 @@ def ensure(runner: Runner, deployment: Deployment, hosts: Sequence[HostPlan]) ->
     _translate(runner, deployment)
 
 
-def _ensure_host(runner: Runner, deployment: Deployment, host: HostPlan, links: set[str]) -> None:
+def _ensure_host(runner: Runner, deployment: FleetPlan, host: HostPlan, links: set[str]) -> None:
     namespace = deployment.machine(host)
     veths = {network: deployment.veth(host, network) for network in NETWORKS}
     if not (Path("/run/netns") / namespace).exists() or not links.issuperset(veths.values()):
@@ -126,7 +126,7 @@ def _ensure_host(runner: Runner, deployment: Deployment, host: HostPlan, links: 
     _batch(runner, inside, namespace=namespace)
 
 
-def remove_host(runner: Runner, deployment: Deployment, host: HostPlan) -> None:
+def remove_host(runner: Runner, deployment: FleetPlan, host: HostPlan) -> None:
     links = _links(runner)
     # Deleted by name: a process that outlives its host would keep them with the namespace.
     for network in NETWORKS:
@@ -137,7 +137,7 @@ def remove_host(runner: Runner, deployment: Deployment, host: HostPlan) -> None:
         runner.run(["ip", "netns", "delete", namespace])
 
 
-def remove(runner: Runner, deployment: Deployment) -> None:
+def remove(runner: Runner, deployment: FleetPlan) -> None:
     """Remove every object of the deployment, also one that the plan does not know."""
     for link in _links(runner):
         if link.startswith(f"{deployment.prefix}-"):
@@ -150,18 +150,18 @@ def remove(runner: Runner, deployment: Deployment) -> None:
     _restore_forwarding()
 
 
-def cut(runner: Runner, deployment: Deployment, host: HostPlan, networks: Sequence[str]) -> None:
+def cut(runner: Runner, deployment: FleetPlan, host: HostPlan, networks: Sequence[str]) -> None:
     """Lose every packet of the host's interfaces, which stay up for the host, as behind a dead switch."""
     _batch(runner, [f"link set {deployment.veth(host, network)} nomaster" for network in networks])
 
 
-def heal(runner: Runner, deployment: Deployment, host: HostPlan, networks: Sequence[str]) -> None:
+def heal(runner: Runner, deployment: FleetPlan, host: HostPlan, networks: Sequence[str]) -> None:
     """Undo `cut`."""
     lines = [f"link set {deployment.veth(host, net)} master {deployment.bridge(net)}" for net in networks]
     _batch(runner, lines)
 
 
-def obstacles(runner: Runner, deployment: Deployment) -> list[str]:
+def obstacles(runner: Runner, deployment: FleetPlan) -> list[str]:
     """Firewall tables of others that will drop what the hosts send to the world."""
     if shutil.which("nft") is None:
         return []
@@ -186,7 +186,7 @@ def _batch(runner: Runner, lines: Sequence[str], *, namespace: str | None = None
     runner.run(["ip", *inside, "-batch", "-"], input="\n".join(lines) + "\n")
 
 
-def nft_table(deployment: Deployment) -> str:
+def nft_table(deployment: FleetPlan) -> str:
     """The table of the deployment: what hosts send beyond their network leaves with this machine's address."""
     control = deployment.cidrs["control"]
     return (
@@ -199,7 +199,7 @@ def nft_table(deployment: Deployment) -> str:
     )
 
 
-def iptables_rules(deployment: Deployment, *, translate: bool, accept: bool) -> list[tuple[str, str, list[str]]]:
+def iptables_rules(deployment: FleetPlan, *, translate: bool, accept: bool) -> list[tuple[str, str, list[str]]]:
     """Rules as (table, chain, words).
 
     ``translate`` says what `nft_table` says; ``accept`` lets the deployment's packets through a FORWARD chain
@@ -217,7 +217,7 @@ def iptables_rules(deployment: Deployment, *, translate: bool, accept: bool) -> 
     return rules
 
 
-def _translate(runner: Runner, deployment: Deployment) -> None:
+def _translate(runner: Runner, deployment: FleetPlan) -> None:
     if _FORWARD.read_text().strip() == "0":
         (RUN / _FORWARD_MARK).touch()
         _FORWARD.write_text("1")
@@ -238,7 +238,7 @@ def _forward_drops(runner: Runner) -> bool:
     return bool(listed) and listed != ["-P FORWARD ACCEPT"]
 
 
-def _stop_translating(runner: Runner, deployment: Deployment) -> None:
+def _stop_translating(runner: Runner, deployment: FleetPlan) -> None:
     if shutil.which("nft") is not None:
         # Fails when there is no such table, which is what is wanted.
         runner.run(["nft", "delete", "table", "ip", deployment.prefix], check=False)

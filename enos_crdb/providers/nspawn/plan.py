@@ -42,7 +42,7 @@ class HostPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment:
+class FleetPlan:
     """Everything that is needed to build the hosts, and to find every trace of them again.
 
     ``id`` is four hexadecimal digits; the name of every object of the system starts with ``ec<id>``.
@@ -160,7 +160,7 @@ def plan_hosts(requests: Sequence[HostRequest], cidrs: Mapping[str, str]) -> tup
     )
 
 
-def hosts_file(deployment: Deployment) -> str:
+def hosts_file(deployment: FleetPlan) -> str:
     """``/etc/hosts``: every host as ``name`` on the control network and ``name.database`` on the other."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     lines += [f"{host.addresses['control']} {host.name} {host.name}.control" for host in deployment.hosts]
@@ -181,7 +181,7 @@ def _escaped(path: Path) -> str:
 
 
 def nspawn_arguments(
-    deployment: Deployment, host: HostPlan, *, root: Path, read_only_binds: Mapping[Path, str]
+    deployment: FleetPlan, host: HostPlan, *, root: Path, read_only_binds: Mapping[Path, str]
 ) -> list[str]:
     """The container's command line. Each option answers a failure that was seen without it.
 
@@ -223,7 +223,7 @@ NSPAWN_ENVIRONMENT = {
 }
 
 
-def to_json(deployment: Deployment) -> dict[str, Any]:
+def to_json(deployment: FleetPlan) -> dict[str, Any]:
     """The state file's content, readable by `from_json`."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -249,7 +249,7 @@ def to_json(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def from_json(data: Mapping[str, Any]) -> Deployment:
+def from_json(data: Mapping[str, Any]) -> FleetPlan:
     """Inverse of `to_json`. Raises `StateError` when the content is not what this version writes."""
     if data.get("schema_version") != SCHEMA_VERSION:
         raise StateError(
@@ -257,7 +257,7 @@ def from_json(data: Mapping[str, Any]) -> Deployment:
             f"reads {SCHEMA_VERSION}. Destroy the deployment with the version that made it."
         )
     try:
-        return Deployment(
+        return FleetPlan(
             id=str(data["id"]),
             suite=str(data["suite"]),
             image=str(data["image"]),
@@ -283,7 +283,7 @@ def _host_from_json(data: Mapping[str, Any]) -> HostPlan:
     )
 
 
-def refuse_difference(deployment: Deployment, configuration: Configuration) -> None:
+def refuse_difference(deployment: FleetPlan, configuration: Configuration) -> None:
     """Raise `ProviderError` unless `deployment` was made for the machines of `configuration`."""
     was = [(host.name, host.roles) for host in deployment.hosts]
     asked = [(request.name, request.roles) for request in configuration.machines]

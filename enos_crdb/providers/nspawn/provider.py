@@ -22,7 +22,7 @@ from enos_crdb.providers.nspawn.configuration import Configuration, HostRequest
 from enos_crdb.providers.nspawn.fleet import Fleet
 from enos_crdb.providers.nspawn.layers import Cache
 from enos_crdb.providers.nspawn.network import locked
-from enos_crdb.providers.nspawn.plan import NETWORKS, Deployment, HostPlan, refuse_difference
+from enos_crdb.providers.nspawn.plan import NETWORKS, FleetPlan, HostPlan, refuse_difference
 from enos_crdb.providers.nspawn.prerequisites import Lack
 from enos_crdb.providers.nspawn.suite import Source, choose_suite, own_sources, parse_os_release, suite_sources
 
@@ -175,7 +175,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
             networks.add_one(NspawnNetwork(net.cidr, gateway=net.gateway), [net.name])
         return roles, networks
 
-    def _up(self) -> Deployment:
+    def _up(self) -> FleetPlan:
         self.prepare()
         deployment = self._fleet.load()
         if deployment is None:
@@ -269,7 +269,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
         """Where Ansible's ssh control sockets must go, so that `destroy` ends the connections."""
         return network.control_directory(self._state_dir)
 
-    def _deployment(self) -> Deployment:
+    def _deployment(self) -> FleetPlan:
         deployment = self._fleet.load()
         if deployment is None:
             raise ProviderError(f"There are no local hosts in {self._state_dir}. Deploy first.")
@@ -289,7 +289,7 @@ class Nspawn(Provider):  # type: ignore[misc]  # EnOSlib has no types
             },
         )
 
-    def _networks(self, deployment: Deployment) -> tuple[model.Network, ...]:
+    def _networks(self, deployment: FleetPlan) -> tuple[model.Network, ...]:
         gateways = {"control": deployment.gateway}
         return tuple(
             model.Network(name=name, cidr=deployment.cidrs[name], gateway=gateways.get(name)) for name in NETWORKS

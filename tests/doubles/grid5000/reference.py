@@ -124,7 +124,7 @@ def own_name(fqdn: str) -> str:
 
 
 def usual_sites() -> tuple[Site, ...]:
-    """Three sites with the clusters of the shipped experiment files, in about their real sizes."""
+    """Three sites with the clusters of the shipped deployment files, in about their real sizes."""
     return (
         Site(
             uid="nantes",

@@ -13,7 +13,7 @@ from enos_crdb.command import SubprocessRunner
 from enos_crdb.phases.context import cache_directory
 from enos_crdb.providers.nspawn import Configuration, HostRequest, NetworkRequest, Nspawn
 from enos_crdb.providers.nspawn.fleet import Fleet, write_private
-from enos_crdb.providers.nspawn.plan import Deployment, to_json
+from enos_crdb.providers.nspawn.plan import FleetPlan, to_json
 from tests.doubles.vagrant.machines import Machine, Pretended
 
 _AS_IN_A_BOX = "id vagrant || { useradd -m -s /bin/bash vagrant; mv /root/.ssh /home/vagrant/.ssh; }"
@@ -63,7 +63,7 @@ class Containers(Pretended):
         self._nspawn.destroy()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _plan(self, fleet: Fleet) -> Deployment:
+    def _plan(self, fleet: Fleet) -> FleetPlan:
         planned = fleet.plan(self._conf.machines, suite=self._nspawn.suite, cidrs=self._conf.cidrs)
         addresses = {m.name: dict(zip(("control", "database"), m.addresses, strict=True)) for m in self._machines}
         hosts = tuple(replace(host, addresses=addresses[host.name]) for host in planned.hosts)

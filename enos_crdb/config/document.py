@@ -1,4 +1,4 @@
-"""The whole experiment file, and the rules that involve more than one section."""
+"""The whole deployment file, and the rules that involve more than one section."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROVIDERS = ("nspawn", "g5k", "vagrant", "static")
 
 
 class Configuration(Section):
-    """The whole experiment file."""
+    """The whole deployment file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
     """Name of the deployment."""
