@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -15,12 +15,14 @@ ScenarioName = Annotated[str, AfterValidator(known)]
 class Constant(Section):
     """Closed loop: ``concurrency`` clients until ``times`` iterations are done."""
 
+    loop: ClassVar[str] = "closed"
     type: Literal["constant"] = "constant"
 
 
 class ConstantForDuration(Section):
     """Closed loop for a duration. Rally does not wait after failures: use this or an open loop when they are likely."""
 
+    loop: ClassVar[str] = "closed"
     type: Literal["constant_for_duration"]
     duration_s: float = Field(gt=0)
     """How long iterations are started for, in seconds."""
@@ -29,6 +31,7 @@ class ConstantForDuration(Section):
 class Rps(Section):
     """Rally's own open loop: ``rps`` iterations start every second, whatever the answers. It reports no late starts."""
 
+    loop: ClassVar[str] = "open"
     type: Literal["rps"]
     rps: float = Field(gt=0)
     """Iterations started per second, per Rally."""
@@ -40,6 +43,7 @@ class OpenLoop(Section):
     At most ``concurrency`` iterations are in flight; beyond that, starts are late.
     """
 
+    loop: ClassVar[str] = "open"
     type: Literal["open_loop"]
     rate_per_s: float = Field(gt=0)
     """Intended starts per second, per Rally."""

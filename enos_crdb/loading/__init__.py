@@ -1,5 +1,7 @@
 """What is stored: runs, campaigns, and their samples as one table."""
 
+from enos_crdb.loading.combinations import Group, combine, differing
+from enos_crdb.loading.labels import labels, said
 from enos_crdb.loading.names import named, run_of
 from enos_crdb.loading.points import points
 from enos_crdb.loading.stored import (
@@ -11,19 +13,22 @@ from enos_crdb.loading.stored import (
     directories,
     find,
     runs,
-    said,
     stand_in,
 )
 from enos_crdb.loading.tables import load
 
 __all__ = [
     "Found",
+    "Group",
     "Skipped",
     "StoredCampaign",
     "StoredRun",
     "campaign",
+    "combine",
+    "differing",
     "directories",
     "find",
+    "labels",
     "load",
     "named",
     "points",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,8 @@ from enos_crdb import stats, traffic
 from enos_crdb.backends.placement import nearest_node
 from enos_crdb.config.cockroachdb import CockroachDB
 from enos_crdb.errors import StateError
+from enos_crdb.loading import identity
+from enos_crdb.loading.combinations import Group, combine
 from enos_crdb.loading.stored import StoredRun
 from enos_crdb.stats import Connection, Point
 
@@ -39,25 +40,18 @@ def points(runs: Sequence[StoredRun], table: pandas.DataFrame) -> tuple[tuple[Po
     `table` is that of `load`. A scenario has no point when a Keystone did not count, or nobody measured the network.
     """
     found, missing = [], []
-    for combination, group in _by_combination(runs).items():
-        rows = table[table["combination"] == combination]
-        for scenario in dict.fromkeys(name for run in group for name in run.scenarios):
+    for group in combine(runs):
+        rows = table[table["run"].isin([run.name for run in group.runs])]
+        for scenario in dict.fromkeys(name for run in group.runs for name in run.scenarios):
             try:
                 found.append(_point(group, scenario, rows[rows["scenario"] == scenario]))
             except (StateError, ValueError) as error:
-                missing.append(f"{combination}, {scenario}: {error}")
+                missing.append(f"{group.name}, {scenario}: {error}")
     return _named(found), tuple(missing)
 
 
-def _by_combination(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
-    groups: dict[str, list[StoredRun]] = {}
-    for run in runs:
-        groups.setdefault(run.combination, []).append(run)
-    return groups
-
-
-def _point(runs: Sequence[StoredRun], scenario: str, rows: pandas.DataFrame) -> Point:
-    runs = [run for run in runs if scenario in run.scenarios]
+def _point(group: Group, scenario: str, rows: pandas.DataFrame) -> Point:
+    runs = [run for run in group.runs if scenario in run.scenarios]
     # The counters saw every iteration, warm-up and failures too.
     each = rows[rows["metric"] == stats.ITERATION].groupby("run", observed=True).size()
     counted = [_counted(run, scenario, int(each.get(run.name, 0))) for run in runs]
@@ -67,7 +61,7 @@ def _point(runs: Sequence[StoredRun], scenario: str, rows: pandas.DataFrame) -> 
     comparable, database = _compared(runs[0].backend, counted)
     trips = {k: sum(one.by_keystone.get(k, 0) for one in counted) for one in counted for k in one.by_keystone}
     return Point(
-        combination=runs[0].combination,
+        combination=group.name,
         factors={name: str(level) for name, level in runs[0].factors.items()},
         series=_series(runs[0]),
         backend=runs[0].backend,
@@ -170,10 +164,7 @@ def _replication_rtt_ms(runs: Sequence[StoredRun]) -> float:
 
 def _series(run: StoredRun) -> str:
     """Runs with the same text differ in their network only."""
-    return json.dumps(run.record.configuration.model_dump(mode="json", exclude=_APART), sort_keys=True)
-
-
-_APART = {"emulation", "name"}
+    return identity.digest(identity.but_for_the_network(run.aspects))
 
 
 def _named(found: Sequence[Point]) -> tuple[Point, ...]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from enos_crdb import record
 from enos_crdb.errors import RefusedError, StateError
+from enos_crdb.loading import identity
+from enos_crdb.loading.labels import labels, said
+from enos_crdb.loading.settings import settings
 from enos_crdb.record import Labels, RunRecord
 from enos_crdb.store import CAMPAIGNS, read_json, read_lines
 
@@ -42,10 +46,21 @@ class StoredRun:
         """Its place in a campaign; None for a run of its own."""
         return self.record.campaign
 
-    @property
-    def combination(self) -> str:
-        """Of the campaign; the deployment's name where there was none."""
-        return self.labels.combination if self.labels else self.deployment
+    @cached_property
+    def settings(self) -> Mapping[str, str]:
+        """What a reader must know to compare it with another run, in words."""
+        return settings(self.record, labels(self.directory, self.record))
+
+    @cached_property
+    def aspects(self) -> Mapping[str, str]:
+        """All that can change a number; see `identity`."""
+        told = {host.name: said(self.directory, self.record, host.name) for host in self.record.hosts}
+        return identity.aspects(self.record, told)
+
+    @cached_property
+    def identity(self) -> str:
+        """Equal for runs that repeat one another."""
+        return identity.digest(self.aspects)
 
     @property
     def factors(self) -> Mapping[str, Any]:
@@ -160,13 +175,6 @@ def stand_in(directory: Path, run: RunRecord) -> str:
                 f"`cockroach version` on {host} says: Distribution: {distribution[1].strip()}."
             )
     return ""
-
-
-def said(directory: Path, run: RunRecord, host: str) -> Mapping[str, Any]:
-    """What `collect` read on a host: versions of things, packages, virtualenvs, kernel."""
-    path = directory / "hosts" / host / "versions.json"
-    found: Mapping[str, Any] = read_json(path) if path.exists() else run.versions.get(host, {})
-    return found
 
 
 def directories(root: Path) -> Iterator[Path]:

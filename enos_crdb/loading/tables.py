@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from enos_crdb import stats
 from enos_crdb.errors import StateError
+from enos_crdb.loading.combinations import combine
 from enos_crdb.loading.stored import Skipped, StoredRun, find
 
 if TYPE_CHECKING:
@@ -20,19 +21,21 @@ def load(path: Path | str) -> pandas.DataFrame:
     """All samples below `path` as one table.
 
     Columns are the fields of `Sample`, then ``deployment``, ``backend``, ``combination``, ``repetition``, ``block`` and
-    ``factor.<name>`` for each factor (numbers when all its levels are). Outside a campaign the combination is the
-    deployment, and repetitions are counted in it. Text columns are categories. What was left out is warned of, and
+    ``factor.<name>`` for each factor (numbers when all its levels are). A combination holds the runs that repeat one
+    another (`identity`), and is called by what tells it from the others here; outside a campaign, repetitions are
+    counted in their deployment. Text columns are categories. What was left out is warned of, and
     listed in ``.attrs["skipped"]``. Raises `StateError` when no run can be read.
     """
     import pandas
 
     found = find(path)
+    combinations = {run.directory: group.name for group in combine(found.runs) for run in group.runs}
     factors = sorted({name for run in found.runs for name in run.factors})
     skipped, tables, seen = list(found.skipped), [], Counter[str]()
     for run in found.runs:
         seen[run.deployment] += 1
         try:
-            tables.append(_labelled(run, factors, seen[run.deployment]))
+            tables.append(_labelled(run, combinations[run.directory], factors, seen[run.deployment]))
         except StateError as error:
             skipped.append(Skipped.for_(run.directory, error))
     if not tables:
@@ -44,12 +47,12 @@ def load(path: Path | str) -> pandas.DataFrame:
     return table
 
 
-def _labelled(run: StoredRun, factors: Sequence[str], repetition: int) -> pandas.DataFrame:
-    """The run's samples with its place in the campaign in every row."""
+def _labelled(run: StoredRun, combination: str, factors: Sequence[str], repetition: int) -> pandas.DataFrame:
+    """The run's samples with its combination and its place in the campaign in every row."""
     from pandas import CategoricalDtype, Series
 
     table = stats.read(run.samples)
-    texts = {"deployment": run.deployment, "backend": run.backend, "combination": run.combination}
+    texts = {"deployment": run.deployment, "backend": run.backend, "combination": combination}
     levels = {f"factor.{name}": str(run.factors[name]) if name in run.factors else None for name in factors}
     columns = {
         name: Series(text, index=table.index, dtype=CategoricalDtype([text] if text is not None else []))

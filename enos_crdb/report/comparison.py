@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from enos_crdb import loading
 from enos_crdb.errors import ConfigurationError
+from enos_crdb.loading.settings import FOLLOW, MUST_BE_EQUAL
 from enos_crdb.report.effects import Difference, against_first, differences
 from enos_crdb.report.material import Material, renamed
 from enos_crdb.report.numbers import Numbers, numbers
-from enos_crdb.report.settings import FOLLOW, LOCAL_PROVIDERS, MUST_BE_EQUAL, machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +78,7 @@ def compare(material: Material, *, anyway: bool = False) -> Comparison:
 
 
 def _differing(material: Material) -> dict[str, list[str]]:
-    names = dict.fromkeys(name for run in material.runs for name in run.settings)
-    found = {name: [one.runs[0].settings.get(name, "") for one in material.combinations] for name in names}
-    if material.runs[0].settings["provider"] in LOCAL_PROVIDERS:
-        found["machine"] = [machine(one.runs[0].record.provenance) for one in material.combinations]
-    return {name: values for name, values in found.items() if len(set(values)) > 1}
+    return loading.differing([one.runs[0].stored for one in material.combinations])
 
 
 def _warnings(material: Material, differing: dict[str, list[str]]) -> Iterator[str]:

@@ -35,7 +35,9 @@ class Difference:
     @property
     def verdict(self) -> str:
         """In words, with what the interval allows to say."""
-        return verdict(self.effect)
+        before, after = (one.runs[0].record.configuration.bench.runner.loop for one in (self.before, self.after))
+        mark = "" if before == after else f"; {before} against {after} loop: one waits for answers, the other does not"
+        return f"{verdict(self.effect)}{mark}"
 
 
 def verdict(effect: stats.Effect) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +14,12 @@ from enos_crdb.errors import StateError
 from enos_crdb.loading import Skipped
 from enos_crdb.model import RESPONSE, STEADY
 from enos_crdb.record import Labels, NetworkRecord, RunRecord
-from enos_crdb.report.settings import FOLLOW, natural, settings
 from enos_crdb.stats import ITERATION
 from enos_crdb.summary import Summary, summary_of
 
 if TYPE_CHECKING:
     import numpy
     import pandas
-
-LEVELS_SHOWN = 60
-"""Longest label of a combination; a longer one is a number with its settings in a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +29,10 @@ class Measured:
     stored: loading.StoredRun
     summary: Summary
     samples: pandas.DataFrame
-    settings: Mapping[str, str]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return self.stored.settings
 
     @property
     def directory(self) -> Path:
@@ -174,8 +173,17 @@ def collect(sources: Sequence[Path]) -> Material:
     if not runs:
         raise StateError(_nothing(list(left.values())))
     document = campaign.document if campaign else {}
+    groups = loading.combine([run.stored for run in runs.values()], document.get("experiment"))
     return Material(
-        combinations=tuple(combine(list(runs.values()), document.get("experiment") or {})),
+        combinations=tuple(
+            Combination(
+                index=index,
+                label=group.label,
+                factors=group.levels,
+                runs=tuple(runs[run.directory] for run in group.runs),
+            )
+            for index, group in enumerate(groups)
+        ),
         left=tuple(left.values()),
         campaign=document,
         journal=campaign.journal if campaign else (),
@@ -191,13 +199,7 @@ def _nothing(left: Sequence[Skipped]) -> str:
 
 def _measured(run: loading.StoredRun) -> Measured:
     table = _samples(run)
-    summary = summary_of(run.directory, run.record, table)
-    return Measured(
-        stored=run,
-        summary=summary,
-        samples=table,
-        settings=settings(run.record, summary.labels),
-    )
+    return Measured(stored=run, summary=summary_of(run.directory, run.record, table), samples=table)
 
 
 def _samples(run: loading.StoredRun) -> pandas.DataFrame:
@@ -208,60 +210,6 @@ def _samples(run: loading.StoredRun) -> pandas.DataFrame:
     ):
         raise StateError(f"{run.samples} is torn: a line of it is not complete.")
     return table
-
-
-def combine(runs: Sequence[Measured], experiment: Mapping[str, Any]) -> Iterator[Combination]:
-    """Group runs by their place in the campaign, or, without one, by their settings."""
-    groups: dict[tuple[Any, ...], list[Measured]] = {}
-    campaigns = {run.campaign.experiment if run.campaign else None for run in runs}
-    planned = len(campaigns) == 1 and None not in campaigns
-    for run in runs:
-        key: tuple[Any, ...] = tuple(run.settings.items())
-        groups.setdefault((run.campaign.combination,) if planned and run.campaign else key, []).append(run)
-    factors = [_factors(group[0], planned) for group in groups.values()]
-    if planned and experiment:
-        factors_of = dict(zip(groups, factors, strict=True))
-        groups = dict(sorted(groups.items(), key=lambda item: _level_order(factors_of[item[0]], experiment)))
-        factors = [factors_of[key] for key in groups]
-    elif not planned:
-        factors = _differing(factors)
-    for index, (group, levels) in enumerate(zip(groups.values(), factors, strict=True)):
-        yield Combination(index=index, label=_label(levels, group[0], index), factors=levels, runs=tuple(group))
-
-
-def _factors(run: Measured, planned: bool) -> dict[str, str]:
-    levels: Mapping[str, Any] = run.campaign.factors if planned and run.campaign else run.settings
-    return {name: str(level) for name, level in levels.items()}
-
-
-def _differing(levels: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Of the settings, as few as tell all combinations apart; those that follow from others come last."""
-    names = sorted(dict.fromkeys(name for one in levels for name in one), key=lambda name: name in FOLLOW)
-    kept: list[str] = []
-    for name in names:
-        if _distinct(levels, [*kept, name]) > _distinct(levels, kept):
-            kept.append(name)
-    return [{name: one.get(name, "") for name in kept} for one in levels]
-
-
-def _distinct(levels: Sequence[Mapping[str, str]], names: Sequence[str]) -> int:
-    return len({tuple(one.get(name, "") for name in names) for one in levels})
-
-
-def _level_order(levels: Mapping[str, str], experiment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The order of factors and levels in the experiment's file, as far as it is known."""
-    order: list[Any] = []
-    for name, level in levels.items():
-        declared = ((experiment.get("factors") or {}).get(name) or {}).get("levels") or []
-        known = [str(one) for one in declared]
-        order.append((known.index(level), ()) if level in known else (len(known), natural(level)))
-    return tuple(order)
-
-
-def _label(levels: Mapping[str, str], run: Measured, index: int) -> str:
-    words = [level if name == "backend" else f"{name} {level}" for name, level in levels.items()]
-    label = ", ".join(words) or run.settings["backend"]
-    return label if len(label) <= LEVELS_SHOWN else f"{run.settings['backend']} ({index + 1})"
 
 
 def renamed(material: Material, labels: Iterable[str]) -> Material:

@@ -21,15 +21,13 @@ def latency_model(material: Material) -> Section:
     import pandas
 
     tables = [
-        run.rows(scenario, ITERATION).assign(
-            run=run.name, deployment=run.deployment, combination=run.stored.combination
-        )
+        run.rows(scenario, ITERATION).assign(run=run.name, deployment=run.deployment)
         for run in material.runs
         for scenario in run.scenarios
     ]
     points, missing = loading.points([run.stored for run in material.runs], pandas.concat(tables))
     found = stats.latency_model(points)
-    labels = {run.stored.combination: one.label for one in material.combinations for run in one.runs}
+    labels = {group.name: group.label for group in loading.combine([run.stored for run in material.runs])}
     tested = [prediction for fit in found.fits for prediction in fit.predictions]
     notes = Notes(kind="note", title="Not in the model", lines=missing)
     return Section(
@@ -84,7 +82,7 @@ def _row(one: stats.Prediction, labels: Mapping[str, str]) -> dict[str, Any]:
     point = one.point
     return {
         "scenario": short(point.scenario),
-        "combination": labels.get(point.combination, point.combination),
+        "combination": labels[point.combination],
         "rtt_ms": point.rtt_ms,
         "round_trips": point.round_trips,
         "replays": point.replays,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from enos_crdb import stats
+from enos_crdb import loading, stats
+from enos_crdb.loading.settings import machine
 from enos_crdb.model import Host
 from enos_crdb.record import RunRecord
 from enos_crdb.report import parts
@@ -14,7 +15,6 @@ from enos_crdb.report.material import Material
 from enos_crdb.report.numbers import durations
 from enos_crdb.report.parts import Notes, Section, Table
 from enos_crdb.report.results import short
-from enos_crdb.report.settings import machine
 
 FEW = 3
 """Runs that are named one by one in a sentence; more are counted."""
@@ -57,7 +57,22 @@ def _doubts(material: Material) -> Notes:
         for doubt in dict.fromkeys(run.summary.doubts):
             told.setdefault((doubt.kind, doubt.about), []).append((run.name, doubt.text))
     lines = [_said(found, len(material.runs)) for found in told.values()]
-    return Notes(kind="warning", title="What may have spoiled a number", lines=(*lines, *_unstable(material)))
+    spoiled = (*lines, *_changed(material), *_unstable(material))
+    return Notes(kind="warning", title="What may have spoiled a number", lines=spoiled)
+
+
+def _changed(material: Material) -> Iterator[str]:
+    """Combinations of a campaign whose runs do not repeat one another: something was changed between them."""
+    planned: dict[str, list[loading.StoredRun]] = {}
+    for one in material.combinations:
+        if one.runs[0].campaign:
+            planned.setdefault(one.runs[0].campaign.combination, []).append(one.runs[0].stored)
+    for name, parts_ in planned.items():
+        if len(parts_) > 1:
+            what = [f"{path} ({' | '.join(values)})" for path, values in loading.differing(parts_).items()]
+            more = f" and {len(what) - FEW} more" if len(what) > FEW else ""
+            told = f"{', '.join(what[:FEW])}{more}"
+            yield f"{name}: its runs do not repeat one another and are shown apart; they differ in {told}"
 
 
 def _said(found: Sequence[tuple[str, str]], total: int) -> str:

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from enos_crdb.loading.settings import machine
 from enos_crdb.record import Provenance
 from enos_crdb.report import parts
 from enos_crdb.report.material import Material
 from enos_crdb.report.parts import Hyperlink, Section, Table
-from enos_crdb.report.settings import machine
 
 RAW = ("manifest.json", "samples.csv", "summary.csv", "rally", "hosts")
 """Files and directories of a run that are linked."""

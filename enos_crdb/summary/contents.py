@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from enos_crdb import record
 from enos_crdb.errors import RefusedError, StateError
-from enos_crdb.loading import stand_in
+from enos_crdb.loading import labels, stand_in
 from enos_crdb.record import RunRecord
 from enos_crdb.summary.doubts import Doubt, doubts, throttled_soon
-from enos_crdb.summary.facts import facts, labels
+from enos_crdb.summary.facts import facts
 from enos_crdb.summary.rows import Row, read_rows
 
 if TYPE_CHECKING:

@@ -131,6 +131,7 @@ def run(argv: list[str], text: str, timeout_s: float) -> dict[str, Any]:
                 if key.fileobj == 0:
                     if not chunk:  # nobody is there any more to read the answer
                         end(process)
+                        process.wait()
                         sys.exit(0)
                     unread.extend(chunk)
                 elif chunk:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.synthetic import Synthetic, write_campaign
-from enos_crdb import report
+from enos_crdb import loading, report
 from enos_crdb.__main__ import main
 from enos_crdb.errors import ConfigurationError, StateError
 from enos_crdb.report.comparison import Comparison, compare
 from enos_crdb.report.effects import verdict
+from enos_crdb.report.opening import warnings as warnings_of
 from enos_crdb.stats import Effect, Interval
 
 Call = Callable[..., object]
@@ -50,13 +51,103 @@ def change(run: Path, **places: Any) -> None:
         *way, last = place.split("__")
         inner = manifest
         for name in way:
-            inner = inner[name]
+            inner = inner[int(name) if name.isdigit() else name]
         inner[last] = value
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 
 def compared(*paths: Path, anyway: bool = False) -> Comparison:
     return compare(report.collect(paths), anyway=anyway)
+
+
+MATTERS: Mapping[str, Mapping[str, Any]] = {
+    "database-settings": {"configuration__database__settings": {"work_mem": "64MB"}},
+    "durability": {"configuration__database__durable": False},
+    "scenario-arguments": {"configuration__bench__arguments": {"keystone/create-user": {"enabled": False}}},
+    "processors-of-hosts": {"configuration__machines__0__cpus": 1.0},
+    "memory-of-hosts": {"configuration__machines__0__memory_mb": 512},
+    "iterations": {"configuration__bench__times": 61},
+    "keystone-options": {"configuration__openstack__keystone__settings": {"token": {"expiration": 60}}},
+    "keystone-workers": {"configuration__openstack__keystone__workers": 3},
+    "packages": {"versions": {"database-1": {"packages": {"libc6": "2.36-9+deb12u15"}}}},
+    "kernel-of-a-host": {"versions": {"database-1": {"kernel": "6.1.0-40"}}},
+    "the-machine": {"provenance__machine__cpus": 96},
+    "the-engine": {"provenance__commit": "0123456789abcdef0123456789abcdef01234567"},
+    "its-changes": {"provenance__dirty": True},
+    "where-rally-is": {"clients__0__rally": "database-1"},
+    "loss": {"network__constraints": [{"between": ["database", "keystone"], "delay_ms": 0.0, "loss_percent": 5.0}]},
+    "where-a-host-is": {"hosts__0__site": "lyon"},
+}
+"""What was edited in one manifest, and is therefore no repetition of the other run any more."""
+NOT_MATTERS: Mapping[str, Mapping[str, Any]] = {
+    "name": {"configuration__name": "another"},
+    "address": {"hosts__0__address": "10.200.0.7"},
+    "tolerance": {"configuration__emulation__tolerance_ms": 3.0},
+    "load-of-the-machine": {"provenance__machine__load_average": [3.0, 2.0, 1.0]},
+    "libraries": {"provenance__libraries": {"rich": "99"}},
+    "words": {"provenance__command": ["enos_crdb", "bench", "keystone"]},
+}
+
+
+def alone(results: Path) -> tuple[Path, Path]:
+    """Two runs that repeat one another, outside any campaign."""
+    first, second = (run for run in runs(results) if "postgresql" in (run / "manifest.json").read_text())
+    for run in (first, second):
+        change(run, campaign=None)
+    return first, second
+
+
+@pytest.mark.parametrize("places", MATTERS.values(), ids=MATTERS)
+@pytest.mark.parametrize("planned", [True, False], ids=["campaign", "alone"])
+def test_runs_that_differ_in_anything_that_counts_are_no_repetitions(
+    results: Path, places: Mapping[str, Any], planned: bool
+) -> None:
+    first, second = (run for run in runs(results) if "postgresql" in (run / "manifest.json").read_text())
+    if not planned:
+        alone(results)
+    assert not report.collect([first, second]).several
+    change(second, **places)
+    material = report.collect([first, second])
+    assert material.several
+    assert len({one.label for one in material.combinations}) == 2
+    assert loading.load(first.parent.parent)["combination"].nunique() == 2
+    found = compare(material, anyway=True).differing
+    assert found, "what differs is named"
+
+
+@pytest.mark.parametrize("places", NOT_MATTERS.values(), ids=NOT_MATTERS)
+def test_what_cannot_change_a_number_does_not_tell_runs_apart(results: Path, places: Mapping[str, Any]) -> None:
+    first, second = alone(results)
+    change(second, **places)
+    assert not report.collect([first, second]).several
+
+
+def test_what_differs_is_named_by_its_place_in_the_file(results: Path) -> None:
+    first, second = alone(results)
+    change(second, **MATTERS["database-settings"])
+    assert compared(first, second).differing == {"database.settings.work_mem": ["", "64MB"]}
+
+
+def test_a_combination_that_was_changed_under_way_is_shown_apart(results: Path) -> None:
+    first, second = (run for run in runs(results) if "postgresql" in (run / "manifest.json").read_text())
+    change(second, **MATTERS["the-engine"])
+    (text,) = [line for line in opening_lines([first, second]) if "do not repeat one another" in line]
+    assert "engine.commit" in text
+
+
+def opening_lines(paths: Sequence[Path]) -> list[str]:
+    return [line for part in warnings_of(report.collect(paths)).parts for line in getattr(part, "lines", ())]
+
+
+def test_open_and_closed_loops_share_no_ratio_without_a_mark(results: Path) -> None:
+    first, second = alone(results)
+    runner = {"type": "open_loop", "rate_per_s": 4.0, "arrivals": "even", "seed": 1, "duration_s": None}
+    change(second, **{"configuration__bench__runner": runner})
+    found = compared(first, second, anyway=True)
+    assert all("closed against open loop" in one.verdict for one in found.differences)
+    change(second, **{"configuration__bench__runner": {**runner, "arrivals": "poisson"}})
+    third = compared(first, second, anyway=True)
+    assert found.differing["runner"] != third.differing["runner"], "how requests arrive is in the words"
 
 
 def effect(value: float, low: float, high: float, covers: str = "runs and iterations") -> Effect:

@@ -221,7 +221,7 @@ def test_runs_outside_a_campaign_are_numbered_in_their_deployment(results: Path)
         change(path, lambda manifest: manifest.update(campaign=None))
     table = loading.load(deployment)
     assert sorted(set(table["repetition"])) == [1, 2]
-    assert set(table["combination"]) == {deployment.name}
+    assert set(table["combination"]) == {"postgresql"}
 
 
 def test_a_run_on_a_stand_in_is_left_out(results: Path) -> None:
@@ -311,12 +311,21 @@ def test_combinations_that_differ_in_more_than_delay_are_fitted_apart(tmp_path: 
     assert {name for name, _ in model.untested} == {"galera, delay_ms=10"}
 
 
+def unmeasured(manifest: dict[str, Any]) -> None:
+    """No round trip was measured, before or after."""
+    for moment in ("before", "after"):
+        manifest["network"][moment]["rtt"] = []
+
+
 @pytest.mark.filterwarnings(REFUSED)
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda run: shutil.rmtree(run / "hosts" / "keystone-1" / "keystone_counters"), "did not count what it sent"),
-        (change_key("network", None), "nobody measured the way from keystone-1 to database-1"),
+        (
+            lambda run: change(run / "manifest.json", unmeasured),
+            "nobody measured the way from keystone-1 to database-1",
+        ),
     ],
 )
 def test_a_point_that_lacks_something_says_what(results: Path, spoil: Callable[[Path], Any], reason: str) -> None:

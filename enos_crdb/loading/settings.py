@@ -20,6 +20,35 @@ MUST_BE_EQUAL: Mapping[str, str] = {
 """Setting -> why a difference there hides what is compared."""
 FOLLOW = ("backend version", "backend options", "database hosts", "Keystone hosts", "sites", "Rallies")
 """Settings that go with another one: with the backend, or the number of hosts."""
+COVERS: Mapping[str, str] = {
+    "backend": r"configuration\.database\..*|versions\..*",
+    "backend version": r"versions\..*",
+    "backend options": r"configuration\.database\.[^.]+",
+    "emulation": r"network\..*",
+    "database hosts": r"(hosts|clients|versions|configuration\.machines)\..*",
+    "Keystone hosts": r"(hosts|clients|versions|configuration\.machines)\..*",
+    "sites": r"(hosts|clients|configuration\.machines)\..*",
+    "installer": r"(configuration\.openstack|versions)\..*",
+    "release": r"configuration\.openstack\.release|versions\..*",
+    "Keystone": r"versions\..*",
+    "cache": r"configuration\.openstack\.keystone\.cache",
+    "hash rounds": r"configuration\.openstack\.keystone\.password_hash_rounds",
+    "token provider": r"configuration\.openstack\.keystone\.token_provider",
+    "workers": r"configuration\.openstack\.keystone\.workers",
+    "threads": r"configuration\.openstack\.keystone\.threads",
+    "keystone_crdb": r"configuration\.openstack\.keystone\.keystone_crdb",
+    "load": r"configuration\.bench\.load|clients\..*",
+    "placement": r"configuration\.bench\.placement|clients\..*",
+    "Rallies": r"(hosts|clients|versions|configuration\.machines)\..*",
+    "runner": r"configuration\.bench\.(runner\..*|times|concurrency)",
+    "warm-up": r"configuration\.bench\.warm_up_s",
+    "database state": r"configuration\.bench\.reset",
+    "rally-openstack": r"versions\..*",
+    "system": r"versions\..*|hosts\.[^.]+\.system\..*|configuration\.nspawn\.suite",
+    "provider": r"provider|configuration\.provider|configuration\.(nspawn|vagrant|static|g5k)\..*|versions\..*",
+    "machine": r"machine\..*|versions\.[^.]+\.(kernel|processors|memory_mb|architecture)",
+}
+"""Setting -> the aspects of a run (`identity`) that it puts in words: where it differs, they are not listed again."""
 LOCAL_PROVIDERS = ("nspawn", "vagrant")
 """Their hosts are the machine that enos_crdb runs on."""
 
@@ -65,7 +94,7 @@ def machine(made: Provenance) -> str:
 
 def _runner(bench: Bench) -> str:
     runner = bench.runner.model_dump()
-    extra = ", ".join(f"{key} {value:g}" for key, value in runner.items() if isinstance(value, (int, float)))
+    extra = ", ".join(f"{key} {_word(value)}" for key, value in runner.items() if key != "type" and value is not None)
     amount = f"{bench.concurrency} at once" if "duration_s" in runner else (
         f"{bench.times} iterations, {bench.concurrency} at once"
     )  # fmt: skip
