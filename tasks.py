@@ -138,6 +138,12 @@ def bench_report(context: Context) -> None:
     _run(context, f"{PYTHON} -m benchmarks.report")
 
 
+@task(name="coverage")
+def bench_coverage(context: Context) -> None:
+    """Count how often intervals hold the truth, in simulated experiments."""
+    _run(context, f"{PYTHON} -m benchmarks.coverage")
+
+
 @task(name="run")
 def bench_run(context: Context) -> None:
     """Tell the load of a run from what the engine adds, on local hosts, and what 500 simulated ones need (root)."""
@@ -176,4 +182,4 @@ def _environment(name: str, requirements: tuple[str, ...]) -> Path:
 
 
 namespace = Collection(run_tests, lint, docs, schema, lock, picture, cockroach)
-namespace.add_collection(Collection("bench", deploy, bench_report, bench_run))
+namespace.add_collection(Collection("bench", deploy, bench_report, bench_run, bench_coverage))

@@ -60,6 +60,7 @@ COSTS: Mapping[str, int] = {
     "tests/integration/test_wire_double.py [test_without_the_package_the_migrations_fail_before_26_2]": 25,
     "tests/integration/test_wire_double.py [unrestored]": 70,
     "tests/unit/test_bundle.py": 15,
+    "tests/unit/test_coverage.py": 20,
     "tests/unit/test_report.py": 20,
     "tests/unit/test_vagrant.py": 30,
 }
@@ -128,7 +129,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/shipped.py": "packaging config",
     "enos_crdb/software.py": "software static suites",
     "enos_crdb/ssh.py": "ssh static grid5000",
-    "enos_crdb/stats": "stats estimates load notebook",
+    "enos_crdb/stats": "stats estimates effects coverage load notebook",
     "enos_crdb/store.py": "store interruption",
     "enos_crdb/summary": "summary golden main_job",
     "enos_crdb/survey.py": "survey",

@@ -62,12 +62,37 @@ def _verdict(
     found: dict[str, Any] = {"runs": runs, "planned": planned, "verdict": "failed"}
     if table is None or not runs:
         return found
-    mine = table[table["combination"] == combination.name]
-    estimates = {
-        scenario: stats.estimate(stats.by_run(mine, scenario), rule.metric, confidence=rule.confidence)
+    judged = {
+        scenario: _scenario(record, rule, table[table["scenario"] == scenario], combination.name)
         for scenario in combination.configuration.bench.scenarios
     }
-    found["relative_widths"] = {name: round(estimate.relative_width, 4) for name, estimate in estimates.items()}
-    wide = any(stats.enough(estimate, rule.relative_width) != "enough" for estimate in estimates.values())
-    found["verdict"] = "enough" if not wide else "more" if planned < rule.most_runs else "unstable"
+    found["relative_widths"] = {name: one["relative_width"] for name, one in judged.items()}
+    found["units_wanted"] = {name: one["wanted"] for name, one in judged.items()}
+    enough = all(one["enough"] for one in judged.values())
+    found["verdict"] = "enough" if enough else "more" if planned < rule.most_runs else "unstable"
     return found
+
+
+def _scenario(record: CampaignRecord, rule: Adaptive, rows: pandas.DataFrame, name: str) -> dict[str, Any]:
+    """Whether one scenario of a combination has as many units as the scatter of the first stage asks for (Stein 1945).
+
+    The runs that were planned from the beginning tell the scatter, and it is not looked at again: a rule that stops as
+    soon as an interval happens to be narrow stops at those that are too narrow.
+    """
+    names = [name, *(other.name for other in record.plan.combinations if other.name != name)]
+    first = rows[rows["block"] <= _first_stage(record)]
+    mine, *among = (stats.by_run(first[first["combination"] == one]) for one in names)
+    options: dict[str, Any] = {"among": among, "confidence": rule.confidence}
+    wanted = stats.units_wanted(mine, rule.metric, rule.relative_width, **options)
+    now = stats.estimate(stats.by_run(rows[rows["combination"] == name]), rule.metric, **options)
+    return {
+        "relative_width": round(now.relative_width, 4),
+        "wanted": wanted,
+        "enough": wanted is not None and now.covers != "iterations" and now.units >= wanted,
+    }
+
+
+def _first_stage(record: CampaignRecord) -> int:
+    """The last block that was planned from the beginning."""
+    deployments = record.plan.experiment.repetitions.deployments
+    return max(item.block for item in record.plan.items if item.deployment_repetition <= deployments)

@@ -153,7 +153,7 @@ def _cells(one: Numbers) -> tuple[str, ...]:
         str(one.failures),
         parts.interval(*one.ms("p50")),
         parts.number(one.ms("p95")[0]),
-        parts.number(one.throughput),
+        parts.number(one.throughput.value),
     )
 
 

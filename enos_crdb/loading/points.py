@@ -40,17 +40,22 @@ def points(runs: Sequence[StoredRun], table: pandas.DataFrame) -> tuple[tuple[Po
     `table` is that of `load`. A scenario has no point when a Keystone did not count, or nobody measured the network.
     """
     found, missing = [], []
-    for group in combine(runs):
-        rows = table[table["run"].isin([run.name for run in group.runs])]
+    groups = combine(runs)
+    rows = {group.name: table[table["run"].isin([run.name for run in group.runs])] for group in groups}
+    for group in groups:
         for scenario in dict.fromkeys(name for run in group.runs for name in run.scenarios):
+            mine, *others = (
+                rows[one.name][rows[one.name]["scenario"] == scenario]
+                for one in (group, *(one for one in groups if one is not group))
+            )
             try:
-                found.append(_point(group, scenario, rows[rows["scenario"] == scenario]))
+                found.append(_point(group, scenario, mine, [stats.by_run(other) for other in others]))
             except (StateError, ValueError) as error:
                 missing.append(f"{group.name}, {scenario}: {error}")
     return _named(found), tuple(missing)
 
 
-def _point(group: Group, scenario: str, rows: pandas.DataFrame) -> Point:
+def _point(group: Group, scenario: str, rows: pandas.DataFrame, among: Sequence[stats.Runs]) -> Point:
     runs = [run for run in group.runs if scenario in run.scenarios]
     # The counters saw every iteration, warm-up and failures too.
     each = rows[rows["metric"] == stats.ITERATION].groupby("run", observed=True).size()
@@ -66,7 +71,7 @@ def _point(group: Group, scenario: str, rows: pandas.DataFrame) -> Point:
         series=_series(runs[0]),
         backend=runs[0].backend,
         scenario=scenario,
-        measured=stats.estimate(stats.by_run(rows), "mean"),
+        measured=stats.estimate(stats.by_run(rows), "mean", among=among),
         connections=tuple(
             _connection(runs, name, share / max(1, sum(trips.values()))) for name, share in trips.items() if share
         ),

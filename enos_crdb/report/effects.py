@@ -12,12 +12,14 @@ from enos_crdb import stats
 from enos_crdb.report import drawing, figures, parts
 from enos_crdb.report.figures import Curve
 from enos_crdb.report.material import Combination, Material
-from enos_crdb.report.numbers import durations
+from enos_crdb.report.numbers import durations, others
 from enos_crdb.report.parts import Figure, Section, Table
 from enos_crdb.report.results import file_name, short
 
 COME_AND_GO = 0.15
 """Single runs of the same thing on one machine were seen to differ by so much."""
+MARGIN = 0.05
+"""Two combinations are called equivalent when their medians surely differ by less."""
 LEGIBLE = 8
 """Most series of one figure."""
 
@@ -41,18 +43,27 @@ class Difference:
 
 
 def verdict(effect: stats.Effect) -> str:
-    """``no difference seen`` when the interval of the ratio of medians holds 1, else how much, and how surely."""
+    """``slower``, ``faster``, ``equivalent`` or ``undecided``, as the interval of the ratio of medians allows."""
     ratio = effect.median_ratio
     if math.isnan(ratio.value):
         return "cannot be told: nothing succeeded on one side"
     if math.isnan(ratio.low) or math.isnan(ratio.high):
         return "cannot be told: too few iterations"
+    single = effect.covers == "iterations"
+    if ratio.low >= 1 / (1 + MARGIN) and ratio.high <= 1 + MARGIN and not single:
+        return f"equivalent: within {_percent(1 + MARGIN)}"
     if ratio.low <= 1 <= ratio.high:
-        return "no difference seen"
+        return _undecided(ratio, effect.detectable)
     sure = _slower(ratio) if ratio.value > 1 else _faster(ratio)
-    if effect.covers == "iterations" and abs(ratio.value - 1) < COME_AND_GO:
-        return f"{sure}, but single runs differ by that much: repeat"
-    return sure
+    if single and abs(ratio.value - 1) < COME_AND_GO:
+        return f"undecided: {sure}, but single runs differ by that much; repeat them"
+    return f"{sure}; of these runs only, repeat them" if single else sure
+
+
+def _undecided(ratio: stats.Interval, detectable: float) -> str:
+    ends = [f"{_percent(end)} {word}" for end, word in ((ratio.low, "faster"), (ratio.high, "slower"))]
+    told = f"undecided: between {ends[0]} and {ends[1]}" if ratio.high < math.inf else "undecided"
+    return told if math.isnan(detectable) else f"{told}; {_percent(detectable)} would have been seen"
 
 
 def _slower(ratio: stats.Interval) -> str:
@@ -87,13 +98,19 @@ def differences(material: Material, pairs: Sequence[Pair]) -> tuple[Difference, 
             effect=stats.compare(
                 durations(before.having(scenario), scenario),
                 durations(after.having(scenario), scenario),
-                seed=material.seed,
+                among=others(material, scenario, before, after),
+                blocks=_blocks(before, after),
             ),
         )
         for scenario in material.scenarios
         for factor, before, after in pairs
         if before.having(scenario) and after.having(scenario)
     )
+
+
+def _blocks(*combinations: Combination) -> dict[tuple[str, str], int]:
+    """(deployment, run) -> its block in the campaign."""
+    return {(run.deployment, run.name): run.campaign.block for one in combinations for run in one.runs if run.campaign}
 
 
 def against_first(material: Material) -> list[Pair]:
@@ -124,9 +141,10 @@ def effects(found: Sequence[Difference]) -> Section:
     columns += [
         parts.text("from", "from"),
         parts.text("to", "to"),
+        parts.text("covers", "covers"),
         parts.ranged("ratio of medians", "median_ratio"),
         parts.ranged("ratio of means", "mean_ratio"),
-        parts.ranged("Cliff's delta", "cliffs_delta"),
+        parts.measure("Cliff's delta", "cliffs_delta"),
         parts.measure("shift (ms)", "shift_ms"),
         parts.text("in words", "verdict"),
     ]
@@ -138,8 +156,8 @@ def effects(found: Sequence[Difference]) -> Section:
         rows=tuple(map(_row, found)),
     )
     lead = (
-        "Sizes, not tests of significance. An interval of ratios that holds 1 is called no difference seen, which is "
-        "not the same as equal.",
+        f"Sizes, not tests of significance. Equivalent: the medians surely differ by less than {_percent(1 + MARGIN)}. "
+        "Undecided: the interval holds 1, and more than that. In a campaign, combinations are compared in its blocks.",
     )
     drawn = tuple(_figures(found))
     return Section(
@@ -154,12 +172,19 @@ def _row(one: Difference) -> dict[str, Any]:
         "from": one.before.label,
         "to": one.after.label,
         "shift_ms": one.effect.shift * 1000,
+        "cliffs_delta": one.effect.cliffs_delta,
+        "covers": covers_effect(one.effect),
         "verdict": one.verdict,
     }
-    for name in ("median_ratio", "mean_ratio", "cliffs_delta"):
+    for name in ("median_ratio", "mean_ratio"):
         value: stats.Interval = getattr(one.effect, name)
         row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
     return row
+
+
+def covers_effect(effect: stats.Effect) -> str:
+    """What the interval of a ratio covers, and its degrees of freedom."""
+    return effect.covers if math.isnan(effect.freedom) else f"{effect.covers}, {effect.freedom:g} df"
 
 
 def _figures(found: Sequence[Difference]) -> Iterator[Figure]:

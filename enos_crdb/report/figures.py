@@ -22,6 +22,8 @@ BINS = 160
 """Most instants of a time line; within one, least, median and most are drawn."""
 LAN_MS = 2.0
 """A matrix without distances is drawn faint: its deepest blue is at least this."""
+OPEN = 0.25
+"""How far an interval without an end reaches, as a share of its value; an arrow is there then."""
 WIDE_SPREAD = 20.0
 """An axis whose largest value is more than so many times the smallest is logarithmic."""
 
@@ -40,13 +42,17 @@ class Distribution:
         return self.n - len(self.sorted_ms)
 
 
+Point = tuple[float, float, float, float]
+"""x, value, low, high; the ends are NaN without an interval, infinite without an end."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Points (x, value, low, high) of one series; low and high are NaN without an interval."""
+    """Points of one series."""
 
     label: str
     look: Look
-    points: Sequence[tuple[float, float, float, float]]
+    points: Sequence[Point]
     hollow: bool = False
 
 
@@ -122,12 +128,10 @@ def curves(title: str, found: Sequence[Curve], *, x: str, y: str, ticks: Sequenc
 def _curve(axes: Axes, one: Curve) -> None:
     points = sorted(point for point in one.points if not math.isnan(point[1]))
     xs, values = [point[0] for point in points], [point[1] for point in points]
-    below = [0.0 if math.isnan(low) else max(0.0, value - low) for _, value, low, _ in points]
-    above = [0.0 if math.isnan(high) else max(0.0, high - value) for _, value, _, high in points]
     axes.errorbar(
         xs,
         values,
-        yerr=[below, above],
+        yerr=_arms(points),
         color=one.look.colour,
         marker=one.look.marker,
         linestyle=":" if one.hollow else one.look.dash,
@@ -135,6 +139,18 @@ def _curve(axes: Axes, one: Curve) -> None:
         capsize=3,
         label=one.label,
     )
+    ends = [(x, (1 + OPEN) * value) for x, value, _, high in points if math.isinf(high)]
+    axes.plot([x for x, _ in ends], [y for _, y in ends], linestyle="none", marker="^", color=one.look.colour)
+
+
+def _arms(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """How far intervals reach below and above their values."""
+    below = [0.0 if math.isnan(low) else max(0.0, value - low) for _, value, low, _ in points]
+    above = [
+        OPEN * value if math.isinf(high) else 0.0 if math.isnan(high) else max(0.0, high - value)
+        for _, value, _, high in points
+    ]
+    return below, above
 
 
 def matrix(title: str, names: Sequence[str], values: Mapping[tuple[str, str], float]) -> Drawing:
@@ -298,10 +314,7 @@ def rows(title: str, names: Sequence[str], found: Sequence[Curve], *, x: str, li
         axes.errorbar(
             [value for _, value, _, _ in points],
             [row + shift for row, _, _, _ in points],
-            xerr=[
-                [0.0 if math.isnan(low) else max(0.0, value - low) for _, value, low, _ in points],
-                [0.0 if math.isnan(high) else max(0.0, high - value) for _, value, _, high in points],
-            ],
+            xerr=_arms(points),
             linestyle="none",
             marker=one.look.marker,
             color=one.look.colour,
@@ -309,6 +322,8 @@ def rows(title: str, names: Sequence[str], found: Sequence[Curve], *, x: str, li
             capsize=2.5,
             label=one.label,
         )
+        ends = [((1 + OPEN) * value, row + shift) for row, value, _, high in points if math.isinf(high)]
+        axes.plot([x_ for x_, _ in ends], [y for _, y in ends], linestyle="none", marker=">", color=one.look.colour)
     if line is not None:
         axes.axvline(line, color=FAINT, lw=1.0)
     numbers = [value for one in found for _, value, _, _ in one.points if value > 0]

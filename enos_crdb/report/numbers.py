@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from enos_crdb import stats
+from enos_crdb.model import STEADY
 from enos_crdb.report.material import Combination, Material, Measured
+from enos_crdb.stats import ITERATION
 from enos_crdb.summary import headlines
 
 if TYPE_CHECKING:
     import numpy
+    import pandas
 
     from enos_crdb.stats import Estimate
 
@@ -30,7 +33,7 @@ class Numbers:
     n: int
     failures: int
     durations: Mapping[str, Estimate]
-    throughput: float
+    throughput: Estimate
     client_cpu: float
     round_trips: float
     replays: float
@@ -46,16 +49,34 @@ class Numbers:
 def numbers(material: Material) -> tuple[Numbers, ...]:
     """Every scenario of every combination, scenarios in the order they were run."""
     return tuple(
-        _numbers(scenario, combination, material.seed)
+        _numbers(scenario, combination, material)
         for scenario in material.scenarios
         for combination in material.combinations
         if combination.having(scenario)
     )
 
 
-def _numbers(scenario: str, combination: Combination, seed: int) -> Numbers:
+Durations = Mapping[tuple[str, str], "numpy.ndarray"]
+
+
+def others(material: Material, scenario: str, *but: Combination, metric: str = "") -> list[Durations]:
+    """The durations of the other combinations: they tell how runs scatter, too."""
+    return [
+        durations(one.having(scenario), scenario, metric)
+        for one in material.combinations
+        if one not in but and one.having(scenario)
+    ]
+
+
+def _numbers(scenario: str, combination: Combination, material: Material) -> Numbers:
     runs = combination.having(scenario)
     rows = [row for run in runs for row in headlines(run.summary.rows) if row.statistics.scenario == scenario]
+    among = others(material, scenario, combination)
+    rates = [
+        iterations(one.having(scenario), scenario)
+        for one in material.combinations
+        if one is not combination and one.having(scenario)
+    ]
     n, failures = sum(row.statistics.n for row in rows), sum(row.statistics.failures for row in rows)
     # Keystone counted the warm-up, too.
     sent = [(row.traffic, row.iterations) for row in rows if row.traffic is not None and row.iterations]
@@ -66,8 +87,8 @@ def _numbers(scenario: str, combination: Combination, seed: int) -> Numbers:
         runs=len(runs),
         n=n,
         failures=failures,
-        durations=dict(zip(SHOWN, stats.estimates(durations(runs, scenario), SHOWN, seed=seed), strict=True)),
-        throughput=_mean([row.statistics.throughput for row in rows]),
+        durations=dict(zip(SHOWN, stats.estimates(durations(runs, scenario), SHOWN, among=among), strict=True)),
+        throughput=stats.throughput_of(iterations(runs, scenario), among=rates),
         client_cpu=max((row.client_cpu for row in rows if not math.isnan(row.client_cpu)), default=math.nan),
         round_trips=sum(found.round_trips for found, _ in sent) / counted if counted else math.nan,
         replays=sum(found.replays for found, _ in sent) / counted if counted else math.nan,
@@ -76,13 +97,14 @@ def _numbers(scenario: str, combination: Combination, seed: int) -> Numbers:
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+def iterations(runs: Sequence[Measured], scenario: str) -> dict[tuple[str, str], pandas.DataFrame]:
+    """(deployment, run) -> its steady iterations, failed ones included."""
+    found = {(run.deployment, run.name): run.rows(scenario, ITERATION) for run in runs}
+    return {key: rows[rows["window"] == STEADY] for key, rows in found.items()}
 
 
 def durations(runs: Sequence[Measured], scenario: str, metric: str = "") -> dict[tuple[str, str], numpy.ndarray]:
-    """(deployment, run) -> durations (s) of the successful ones, as `stats` resamples them.
+    """(deployment, run) -> durations (s) of the successful ones, as `stats` takes them.
 
     Of an atomic action, or of whatever counts as the scenario's duration.
     """

@@ -12,7 +12,7 @@ from enos_crdb.model import RESPONSE, slug
 from enos_crdb.report import drawing, figures, parts
 from enos_crdb.report.figures import Distribution
 from enos_crdb.report.material import Combination, Material
-from enos_crdb.report.numbers import Numbers, durations, in_ms
+from enos_crdb.report.numbers import Numbers, durations, in_ms, others
 from enos_crdb.report.parts import Column, Figure, Section, Table
 from enos_crdb.stats import ITERATION
 
@@ -42,8 +42,10 @@ def results(material: Material, found: Sequence[Numbers]) -> Section:
     """A table per scenario with a line per combination; one table of all scenarios when there is one combination."""
     lead: tuple[str, ...] = (
         "Durations are of successful iterations in the steady window; failed ones are counted beside them. "
-        "In brackets: the interval in which the value lies with 95 % confidence, over the runs and their iterations. "
-        "A single run cannot tell how much runs differ: its interval is that of its iterations, and too narrow. "
+        "In brackets: the interval in which the value lies with 95 % confidence. 'Covers' says what may be repeated "
+        "for a value in it: deployments, runs, or only the iterations of these runs, which cannot tell how much runs "
+        "differ; and how many there are, with the degrees of freedom, to which all combinations of the scenario add. "
+        "\N{INFINITY}: the values do not tell where the interval ends. "
         "\N{DAGGER}: so few values lie beyond this percentile that its interval is not to be trusted.",
     )
     if any(run.headline(scenario) == RESPONSE for run in material.runs for scenario in run.scenarios):
@@ -72,9 +74,10 @@ def _table(caption: str, found: Sequence[Numbers], name: Sequence[str], shown: S
         parts.count("runs", "runs"),
         parts.count("iterations", "iterations"),
         parts.count("failed", "failed"),
+        parts.text("covers", "covers"),
     ]
     columns += [parts.estimated(f"{name} (ms)", f"{name}_ms") for name in ("mean", "p50", "p95", "p99")]
-    columns += [parts.measure("ok/s", "throughput_per_s")]
+    columns += [parts.ranged("ok/s", "throughput_per_s")]
     if any(not math.isnan(one.round_trips) for one in found):
         columns += [parts.measure("SQL round trips", "sql_round_trips"), parts.measure("replays", "sql_replays")]
     if any(one.gave_up for one in found):
@@ -97,7 +100,10 @@ def _row(one: Numbers) -> dict[str, Any]:
         "runs": one.runs,
         "iterations": one.n,
         "failed": one.failures,
-        "throughput_per_s": one.throughput,
+        "covers": covers(one.durations["p50"]),
+        "throughput_per_s": one.throughput.value,
+        "throughput_per_s_low": one.throughput.low,
+        "throughput_per_s_high": one.throughput.high,
         "sql_round_trips": one.round_trips,
         "sql_replays": one.replays,
         "sql_gave_up": one.gave_up,
@@ -107,6 +113,15 @@ def _row(one: Numbers) -> dict[str, Any]:
     for name, found in one.durations.items():
         row |= in_ms(name, found)
     return row
+
+
+def covers(found: stats.Estimate) -> str:
+    """What an interval covers, of how many units, and its degrees of freedom."""
+    if found.covers == "iterations" or math.isnan(found.freedom):
+        return "iterations"
+    kind = found.covers.partition(",")[0].partition(" ")[0]
+    missing = "; deployments not covered" if kind == "runs" and found.deployments > 1 else ""
+    return f"{found.units} {kind}, {found.freedom:g} df{missing}"
 
 
 def distributions(material: Material) -> Section:
@@ -173,7 +188,7 @@ def actions(material: Material) -> Section:
         row
         for scenario in material.scenarios
         for one in material.combinations
-        for row in _actions(scenario, one, material.seed)
+        for row in _actions(scenario, one, material)
     ]
     columns = [parts.text("scenario", "scenario"), parts.text("action", "action")]
     columns += [parts.text("combination", "combination")] if material.several else []
@@ -189,7 +204,7 @@ def actions(material: Material) -> Section:
     return Section(anchor="actions", title="Atomic actions", lead=lead, parts=(table,) if rows else ())
 
 
-def _actions(scenario: str, combination: Combination, seed: int) -> Iterator[Mapping[str, Any]]:
+def _actions(scenario: str, combination: Combination, material: Material) -> Iterator[Mapping[str, Any]]:
     runs = combination.having(scenario)
     metrics = dict.fromkeys(
         row.statistics.metric
@@ -207,6 +222,7 @@ def _actions(scenario: str, combination: Combination, seed: int) -> Iterator[Map
             "n": made,
             "failed": made - sum(map(len, good.values())),
         }
-        for name, found in zip(OF_ACTIONS, stats.estimates(good, OF_ACTIONS, seed=seed), strict=True):
+        among = others(material, scenario, combination, metric=metric)
+        for name, found in zip(OF_ACTIONS, stats.estimates(good, OF_ACTIONS, among=among), strict=True):
             row |= in_ms(name, found)
         yield row

@@ -3,13 +3,15 @@
 from enos_crdb.stats.effects import Effect, Interval, compare
 from enos_crdb.stats.estimates import (
     Estimate,
+    Runs,
     by_run,
-    enough,
     estimate,
     estimates,
     failure_share,
     failures,
     throughput,
+    throughput_of,
+    units_wanted,
 )
 from enos_crdb.stats.latency import Connection, Fit, LatencyModel, Point, Prediction, latency_model
 from enos_crdb.stats.samples import COLUMNS, ITERATION, append, frame, read
@@ -27,12 +29,12 @@ __all__ = [
     "LatencyModel",
     "Point",
     "Prediction",
+    "Runs",
     "Stability",
     "Statistics",
     "append",
     "by_run",
     "compare",
-    "enough",
     "estimate",
     "estimates",
     "failure_share",
@@ -43,4 +45,6 @@ __all__ = [
     "stability",
     "statistics",
     "throughput",
+    "throughput_of",
+    "units_wanted",
 ]

@@ -7,22 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from enos_crdb.stats.estimates import plain, wilson
-from enos_crdb.stats.resampling import RESAMPLES, Nested, Spread, nested, spreads
+from enos_crdb.stats.estimates import Estimate, Runs, estimate
+from enos_crdb.stats.units import FEWEST, nested, of, student
 
 if TYPE_CHECKING:
     import numpy
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     Array = NDArray[numpy.float64]
 
 THINNED = 2000
-"""Values of a run that are compared with another's, equally spaced in order; a run with fewer is taken whole."""
+"""Values that are compared with another combination's, equally spaced in order."""
+POWER = 0.8
+"""How often a difference of the size that is called detectable would be seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """``value`` lies between ``low`` and ``high``; NaN where nothing is known."""
+    """``value`` lies between ``low`` and ``high``; NaN where nothing is known, 0 or infinite where an end is open."""
 
     value: float
     low: float
@@ -36,31 +38,56 @@ class Effect:
     - ``median_ratio``, ``mean_ratio``: those of b as a multiple of those of a; 1.2 is 20 % longer.
     - ``superiority``: probability that a value of b is larger than one of a, ties counting half (Vargha and Delaney
       2000, *J. Educ. Behav. Stat.* 25, "A"); 0.5 is no difference.
-    - ``cliffs_delta``: 2 x superiority - 1 (Cliff 1993, *Psychol. Bull.* 114); positive when b's values are larger.
     - ``shift``: median of all differences between a value of b and one of a (Hodges and Lehmann 1963), in their unit.
+    - ``detectable``: the ratio of medians that would have been seen in 80 % of such measurements; NaN when unknown.
+    - ``covers`` as of an estimate, or ``blocks``: differences within blocks of a campaign, which share their hour.
+      ``freedom`` is the degrees of freedom of the interval of ``median_ratio``.
     """
 
     median_ratio: Interval
     mean_ratio: Interval
-    superiority: Interval
-    cliffs_delta: Interval
+    superiority: float
     shift: float
     confidence: float
     covers: str
+    freedom: float = math.nan
+    detectable: float = math.nan
+
+    @property
+    def cliffs_delta(self) -> float:
+        """2 x superiority - 1 (Cliff 1993, *Psychol. Bull.* 114); positive when b's values are larger."""
+        return 2 * self.superiority - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What `compare` is told beside the values."""
+
+    among: tuple[Runs, ...]
+    blocks: Mapping[Any, Any]
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ratio:
+    found: Interval
+    covers: str
+    freedom: float
 
 
 def compare(
-    a: Mapping[Any, ArrayLike] | Sequence[ArrayLike],
-    b: Mapping[Any, ArrayLike] | Sequence[ArrayLike],
+    a: Runs,
+    b: Runs,
     *,
+    among: Sequence[Runs] = (),
+    blocks: Mapping[Any, Any] | None = None,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 1,
 ) -> Effect:
-    """How the values of `b` differ from those of `a`; both as `estimate` takes them.
+    """How the values of `b` differ from those of `a`; both as `estimate` takes them, and so `among`.
 
-    Intervals of the ratios combine the resamples of both, on the logarithm, with degrees of freedom by Welch and
-    Satterthwaite. NaN where one of them is empty, or not positive.
+    `blocks`: (deployment, run) -> block, of a and b. With three blocks in common, the interval is Student's t over the
+    differences in each. Else both intervals are combined on the logarithm (MOVER: Zou and Donner 2008, *Stat. Med.*
+    27), which gives Student's t for a pooled variance. NaN where one of them is empty, or not positive.
     """
     first, second = nested(a), nested(b)
     if not first.n or not second.n:
@@ -68,138 +95,109 @@ def compare(
         return Effect(
             median_ratio=nothing,
             mean_ratio=nothing,
-            superiority=nothing,
-            cliffs_delta=nothing,
+            superiority=math.nan,
             shift=math.nan,
             confidence=confidence,
             covers="nothing",
         )
-    settings = {"resamples": resamples, "seed": seed}
-    median, mean = (_ratio(first, second, q, confidence, **settings) for q in (0.5, None))
-    superiority = _superiority(first, second, confidence)
+    known = _Known(among=tuple(among), blocks=blocks or {}, confidence=confidence)
+    median, mean = (_ratio(a, b, statistic, known) for statistic in ("p50", "mean"))
     return Effect(
-        median_ratio=median,
-        mean_ratio=mean,
-        superiority=superiority,
-        cliffs_delta=Interval(
-            value=2 * superiority.value - 1, low=2 * superiority.low - 1, high=2 * superiority.high - 1
-        ),
-        shift=_shift(first, second),
+        median_ratio=median.found,
+        mean_ratio=mean.found,
+        superiority=_superiority(_pooled(first.values), _pooled(second.values)),
+        shift=_shift(_pooled(first.values), _pooled(second.values)),
         confidence=confidence,
-        covers=min(first.covers, second.covers, key=len),
+        covers=median.covers,
+        freedom=median.freedom,
+        detectable=_detectable(median, confidence),
     )
 
 
-def _ratio(a: Nested, b: Nested, q: float | None, confidence: float, *, resamples: int, seed: int) -> Interval:
-    below, above = plain(a, q), plain(b, q)
-    if below <= 0 or above <= 0:
-        return Interval(value=math.nan, low=math.nan, high=math.nan)
-    (one,) = spreads(a, [q], resamples=resamples, seed=seed)
-    (other,) = spreads(b, [q], resamples=resamples, seed=seed + 1)  # its own draws: they are independent
-    if not (one.logarithmic and other.logarithmic):
-        return Interval(value=above / below, low=math.nan, high=math.nan)
-    variance, freedom = _welch((one.variance, one.freedom), (other.variance, other.freedom))
-    both = Spread(
-        value=math.log(above / below),
-        resamples=other.resamples - one.resamples,
-        variance=variance,
-        freedom=freedom,
-        logarithmic=True,
-    )
-    low, high = both.interval(confidence)
-    return Interval(value=above / below, low=low, high=high)
+def _ratio(a: Runs, b: Runs, statistic: str, known: _Known) -> _Ratio:
+    if known.blocks and isinstance(a, Mapping) and isinstance(b, Mapping):
+        paired = _paired(a, b, None if statistic == "mean" else 0.5, known)
+        if paired:
+            return paired
+    one = estimate(a, statistic, among=[b, *known.among], confidence=known.confidence)
+    other = estimate(b, statistic, among=[a, *known.among], confidence=known.confidence)
+    if not (one.value > 0 and other.value > 0):
+        nothing = Interval(value=math.nan, low=math.nan, high=math.nan)
+        return _Ratio(found=nothing, covers=one.covers, freedom=math.nan)
+    covers = min(one.covers, other.covers, key=len)
+    freedom = min(one.freedom, other.freedom)
+    return _Ratio(found=_mover(one, other), covers=covers, freedom=freedom)
 
 
-def _welch(*parts: tuple[float, float]) -> tuple[float, float]:
-    """Variance of a difference, and its degrees of freedom, from (variance, degrees of freedom) of both."""
-    if any(not freedom > 0 or math.isnan(variance) for variance, freedom in parts):
-        return math.nan, math.nan
-    total = sum(variance for variance, _ in parts)
-    share = sum(variance**2 / freedom for variance, freedom in parts)
-    return total, total**2 / share if share else sum(freedom for _, freedom in parts)
+def _mover(one: Estimate, other: Estimate) -> Interval:
+    """The interval of other / one from those of both."""
+    ratio = other.value / one.value
+    parts = [(_distance(one.value, one.high), _distance(other.low, other.value)),
+             (_distance(one.low, one.value), _distance(other.value, other.high))]  # fmt: skip
+    below, above = (math.hypot(*pair) for pair in parts)
+    return Interval(value=ratio, low=ratio * math.exp(-below), high=ratio * math.exp(above))
 
 
-def _superiority(a: Nested, b: Nested, confidence: float) -> Interval:
-    """With several runs, by leaving out one unit after the other; with one, DeLong et al. 1988, *Biometrics* 44.
-
-    The interval is made on the logit, so that it stays between 0 and 1.
-    """
-    import numpy
-    from scipy import special
-
-    table = _pairs(a, b)
-    weights_a, weights_b = (numpy.array([len(run) for run in data.values], dtype=float) for data in (a, b))
-    value = float(weights_a @ table @ weights_b / (a.n * b.n))
-    parts = [
-        _unit_variance(a, table @ weights_b / b.n, weights_a, lambda: _placements(b, a)),
-        _unit_variance(b, weights_a @ table / a.n, weights_b, lambda: _placements(a, b)),
-    ]
-    if value in (0.0, 1.0):
-        return _one_sided(value, min(a.n, b.n), confidence)
-    variance, freedom = _welch(*parts)
-    tail = special.stdtrit(freedom, (1 + confidence) / 2) if freedom > 0 else math.nan
-    scatter = math.sqrt(variance) / (value * (1 - value))
-    low, high = special.expit(special.logit(value) + numpy.array([-1, 1]) * tail * scatter).tolist()
-    return Interval(value=value, low=low, high=high)
+def _distance(low: float, high: float) -> float:
+    """On the logarithm; infinite from 0 and to infinity."""
+    return math.inf if low == 0 or math.isinf(high) else math.log(high / low)
 
 
-def _one_sided(value: float, n: int, confidence: float) -> Interval:
-    """No pair contradicts, so there is no variance to be seen: Wilson's interval for none of `n` that did."""
-    low, high = wilson(n * value, n, confidence)
-    return Interval(value=value, low=low, high=high)
-
-
-def _unit_variance(data: Nested, by_run: Array, weights: Array, placements: Any) -> tuple[float, float]:
-    """Variance that `data` brings to the superiority, and its degrees of freedom."""
+def _paired(a: Mapping[Any, Any], b: Mapping[Any, Any], q: float | None, known: _Known) -> _Ratio | None:
+    """None with fewer than three blocks that have both, or values that have no logarithm."""
     import numpy
 
-    if len(data.values) == 1:
-        return (float(numpy.var(placements(), ddof=1)) / data.n, data.n - 1) if data.n > 1 else (math.nan, 0)
-    units = data.top
-    rest = [numpy.array([run for run in range(len(weights)) if run not in unit]) for unit in units]
-    left_out = numpy.array([by_run[kept] @ weights[kept] / weights[kept].sum() for kept in rest])
-    freedom = len(units) - 1
-    return float(freedom / len(units) * ((left_out - left_out.mean()) ** 2).sum()), freedom
+    first, second = _by_block(a, known.blocks), _by_block(b, known.blocks)
+    common = sorted(first.keys() & second.keys())
+    if len(common) <= FEWEST:
+        return None
+    values = numpy.array([[of(side[block], q) for block in common] for side in (first, second)])
+    if not (values > 0).all():
+        return None
+    found = numpy.diff(numpy.log(values), axis=0)[0]
+    half = student(len(found) - 1, known.confidence) * float(found.std(ddof=1)) / math.sqrt(len(found))
+    middle = float(found.mean())
+    interval = Interval(value=math.exp(middle), low=math.exp(middle - half), high=math.exp(middle + half))
+    return _Ratio(found=interval, covers="blocks", freedom=float(len(found) - 1))
 
 
-def _pairs(a: Nested, b: Nested) -> Array:
-    """For each run of a and each of b: the share of pairs in which b's value is larger, ties counting half."""
-    import numpy
-
-    runs_a, runs_b = [thinned(run) for run in a.values], [thinned(run) for run in b.values]
-    return numpy.array([[float(_below(one, other).mean()) for other in runs_b] for one in runs_a])
-
-
-def _placements(reference: Nested, data: Nested) -> Array:
-    """For each value of `data`'s only run: the share of `reference` below it."""
-    import numpy
-
-    pooled = numpy.sort(numpy.concatenate([thinned(run) for run in reference.values]))
-    return _below(pooled, thinned(data.values[0]))
-
-
-def _below(values: Array, at: Array) -> Array:
-    """Share of the sorted `values` below each of `at`, ties counting half."""
-    import numpy
-
-    found: Array = (numpy.searchsorted(values, at, "left") + numpy.searchsorted(values, at, "right")) / (
-        2 * len(values)
-    )
+def _by_block(runs: Mapping[Any, Any], blocks: Mapping[Any, Any]) -> dict[Any, list[Array]]:
+    found: dict[Any, list[Array]] = {}
+    for key, values in runs.items():
+        if key in blocks and len(values):
+            found.setdefault(blocks[key], []).append(values)
     return found
 
 
-def thinned(run: Array, most: int = THINNED) -> Array:
-    """At most so many of the sorted values, equally spaced in order: no share is off by more than 1 / `most`."""
+def _detectable(ratio: _Ratio, confidence: float) -> float:
+    """From the width of the interval, which is what a standard error and Student's t make of it."""
+    if math.isnan(ratio.freedom) or not 0 < ratio.found.low <= ratio.found.high < math.inf:
+        return math.nan
+    t = student(ratio.freedom, confidence)
+    error = math.log(ratio.found.high / ratio.found.low) / 2 / t
+    return math.exp((t + student(ratio.freedom, 2 * POWER - 1)) * error)
+
+
+def _pooled(runs: Sequence[Array]) -> Array:
+    """All values in order, or `THINNED` of them, equally spaced: no share is off by more than 1 / so many."""
     import numpy
 
-    if len(run) <= most:
-        return run
-    kept: Array = run[((numpy.arange(most) + 0.5) * len(run) / most).astype(int)]
+    values = numpy.sort(numpy.concatenate(runs))
+    if len(values) <= THINNED:
+        return values
+    kept: Array = values[((numpy.arange(THINNED) + 0.5) * len(values) / THINNED).astype(int)]
     return kept
 
 
-def _shift(a: Nested, b: Nested) -> float:
+def _superiority(a: Array, b: Array) -> float:
     import numpy
 
-    one, other = (thinned(numpy.sort(numpy.concatenate(data.values)), 1000) for data in (a, b))
-    return float(numpy.median(other[:, None] - one[None, :]))
+    below = numpy.searchsorted(a, b, "left") + numpy.searchsorted(a, b, "right")
+    return float(below.mean() / (2 * len(a)))
+
+
+def _shift(a: Array, b: Array) -> float:
+    import numpy
+
+    step = 1 if len(a) + len(b) <= THINNED else 2
+    return float(numpy.median(b[::step, None] - a[None, ::step]))

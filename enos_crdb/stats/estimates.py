@@ -1,7 +1,7 @@
 """Numbers with intervals: mean, quantiles, throughput, share of failures. Values only.
 
 Every interval says what it covers: with a single run the scatter of its iterations, and nothing of how another run
-would differ. See `resampling` for how it is made.
+would differ. With several, it is Student's t over the highest units that are enough; see `units`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from enos_crdb.model import STEADY
-from enos_crdb.stats.resampling import RESAMPLES, Nested, nested, spreads
 from enos_crdb.stats.samples import ITERATION
+from enos_crdb.stats.units import COVERS, FEWEST, LEVELS, Nested, effective, nested, of, spread, student
 
 if TYPE_CHECKING:
     import numpy
@@ -34,8 +34,10 @@ DEFAULT: tuple[str, ...] = ("mean", "p50", "p95", "p99")
 class Estimate:
     """``value`` lies between ``low`` and ``high`` with `confidence`, all in the unit of the values.
 
-    ``covers``: ``iterations`` (one run), ``runs and iterations``, or ``deployments, runs and iterations``.
-    ``sparse``: too few values beyond the quantile for its interval to be trusted. NaN where nothing is known.
+    ``covers``: ``iterations``, ``runs and iterations``, or ``deployments, runs and iterations``; ``units`` of that kind
+    were there, and ``freedom`` is the degrees of freedom of Student's t (NaN for a quantile of iterations).
+    ``sparse``: too few values beyond the quantile for its interval to be trusted. NaN where nothing is known, infinite
+    (or 0) where the values do not tell where the interval ends.
     """
 
     statistic: str
@@ -47,6 +49,8 @@ class Estimate:
     runs: int
     deployments: int
     covers: str
+    units: int = 0
+    freedom: float = math.nan
     sparse: bool = False
 
     @property
@@ -81,49 +85,65 @@ def _runs(rows: pandas.DataFrame) -> list[tuple[tuple[str, str], pandas.DataFram
     return [((str(deployment), str(run)), group) for (deployment, run), group in groups]
 
 
-def estimate(
-    values_by_run: Mapping[Any, ArrayLike] | Sequence[ArrayLike],
-    statistic: str | float = "p50",
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 1,
-) -> Estimate:
+Runs = Mapping[Any, "ArrayLike"] | Sequence["ArrayLike"]
+
+
+def estimate(values_by_run: Runs, statistic: str | float = "p50", **options: Any) -> Estimate:
     """One statistic of all values together, with its interval; see `estimates`."""
-    (found,) = estimates(values_by_run, (statistic,), confidence=confidence, resamples=resamples, seed=seed)
+    (found,) = estimates(values_by_run, (statistic,), **options)
     return found
 
 
 def estimates(
-    values_by_run: Mapping[Any, ArrayLike] | Sequence[ArrayLike],
+    values_by_run: Runs,
     statistics: Sequence[str | float] = DEFAULT,
     *,
+    among: Sequence[Runs] = (),
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 1,
 ) -> tuple[Estimate, ...]:
-    """Several statistics of the same values, cheaper than one after the other.
+    """Several statistics of the same values. Intervals of higher quantiles begin and end no lower than those below.
 
     `values_by_run` maps (deployment, run) to values, as `by_run` makes it; or is a sequence of runs of one deployment.
-    A statistic is ``mean``, ``p50``, ``p99.9`` or a quantile between 0 and 1. Values of all runs are taken together, as
-    in a table of one run: a run with more iterations weighs more. Raises `ValueError` for another statistic.
+    Each run's values stand in the order of measurement. `among`: other combinations of the same scenario, which tell
+    how runs scatter, too. A statistic is ``mean``, ``p50``, ``p99.9`` or a quantile between 0 and 1. Values of all runs
+    are taken together, as in a table of one run: a run with more iterations weighs more. Raises `ValueError` for
+    another statistic.
+    """
+    data, others = nested(values_by_run), [nested(one) for one in among]
+    quantiles = [quantile(one) for one in statistics]
+    found = [_estimate(data, others, q, confidence) for q in quantiles]
+    return tuple(_monotone(one, q, found, quantiles) for one, q in zip(found, quantiles, strict=True))
+
+
+def units_wanted(
+    values_by_run: Runs,
+    statistic: str | float,
+    relative_width: float,
+    *,
+    among: Sequence[Runs] = (),
+    confidence: float = 0.95,
+) -> int | None:
+    """How many units (of the level that can tell) give an interval so narrow: the second of Stein's two stages.
+
+    (Stein 1945, *Ann. Math. Stat.* 16.) `values_by_run` and `among` are those of the first stage. None when they do not
+    tell how units scatter.
     """
     data = nested(values_by_run)
-    quantiles = [quantile(one) for one in statistics]
-    if not data.n:
-        return tuple(_estimate(data, q, (math.nan,) * 3, confidence) for q in quantiles)
-    found = spreads(data, quantiles, resamples=resamples, seed=seed)
-    return tuple(
-        _estimate(data, q, (plain(data, q), *spread.interval(confidence)), confidence)
-        for q, spread in zip(quantiles, found, strict=True)
-    )
+    try:
+        known = spread(data, [nested(one) for one in among], quantile(statistic)) if data.n else None
+    except ValueError:
+        known = None
+    if known is None:
+        return None
+    # Both ends of an interval on the logarithm that is so wide for its value.
+    half = math.asinh(relative_width / 2)
+    return max(1, math.ceil((known.half_width(1, confidence) / half) ** 2))
 
 
-def _estimate(data: Nested, q: float | None, numbers: tuple[float, ...], confidence: float) -> Estimate:
-    value, low, high = numbers
-    # The ends come from logarithms, and of a large table from its grid: they may miss equal values by rounding.
-    if not math.isnan(low):
-        low, high = min(low, value), max(high, value)
+def _estimate(data: Nested, others: Sequence[Nested], q: float | None, confidence: float) -> Estimate:
+    value = of(data.values, q) if data.n else math.nan
+    level, low, high, units, freedom = _interval(data, others, q, confidence)
+    smallest = min((sum(map(len, runs)) for runs in data.units(level)), default=0) if level in LEVELS else data.n
     return Estimate(
         statistic="mean" if q is None else f"p{100 * q:g}",
         value=value,
@@ -133,9 +153,70 @@ def _estimate(data: Nested, q: float | None, numbers: tuple[float, ...], confide
         n=data.n,
         runs=len(data.values),
         deployments=data.deployments,
-        covers=data.covers,
-        sparse=q is not None and data.n * min(q, 1 - q) < BEYOND,
+        covers=COVERS[level],
+        units=units,
+        freedom=freedom,
+        sparse=q is not None and smallest * min(q, 1 - q) < BEYOND,
     )
+
+
+def _interval(
+    data: Nested, others: Sequence[Nested], q: float | None, confidence: float
+) -> tuple[str, float, float, int, float]:
+    """Level, both ends, own units of the level, degrees of freedom."""
+    if not data.n:
+        return "iterations", math.nan, math.nan, 0, math.nan
+    try:
+        known = spread(data, others, q)
+    except ValueError:  # something is not positive: only its own iterations are left
+        known = None
+    if known is None:
+        return "iterations", *_of_iterations(data, q, confidence)
+    units = len(data.units(known.level))
+    value, stretch = of(data.values, q), math.exp(known.half_width(units, confidence))
+    return known.level, value / stretch, value * stretch, units, float(known.freedom)
+
+
+def _of_iterations(data: Nested, q: float | None, confidence: float) -> tuple[float, float, int, float]:
+    """As far as iterations tell, of which neighbours are alike.
+
+    A mean by Student's t, a quantile by the values whose ranks hold it (Clopper and Pearson 1934, for a share of so
+    many effective values). A rank beyond the last value leaves the interval open.
+    """
+    import numpy
+    from scipy import special
+
+    pooled = numpy.concatenate(data.values)
+    n = sum(effective(run) for run in data.values)
+    value = of(data.values, q)
+    if q is None:
+        if n <= 1:
+            return math.nan, math.nan, data.n, math.nan
+        half = student(n - 1, confidence) * float(pooled.std(ddof=1)) / math.sqrt(n)
+        if value <= 0:
+            return value - half, value + half, data.n, n - 1
+        return value * math.exp(-half / value), value * math.exp(half / value), data.n, n - 1
+    tail = (1 - confidence) / 2
+    levels = special.betaincinv(q * n, (1 - q) * n + 1, tail), special.betaincinv(q * n + 1, (1 - q) * n, 1 - tail)
+    low, high = (float(numpy.quantile(pooled, level)) for level in levels)
+    if data.n == 1:
+        return math.nan, math.nan, 1, math.nan
+    if pooled.min() == pooled.max():
+        return low, high, data.n, math.nan
+    return (
+        0.0 if (1 - q) ** n > tail else low,
+        math.inf if q**n > tail else high,
+        data.n,
+        math.nan,
+    )
+
+
+def _monotone(one: Estimate, q: float | None, found: Sequence[Estimate], quantiles: Sequence[float | None]) -> Estimate:
+    """What is longer than most is no shorter than what is longer than half."""
+    if q is None or math.isnan(one.low):
+        return one
+    below = [other for other, level in zip(found, quantiles, strict=True) if level is not None and level <= q]
+    return replace(one, low=max(other.low for other in below), high=max(other.high for other in below))
 
 
 def quantile(statistic: str | float) -> float | None:
@@ -150,32 +231,27 @@ def quantile(statistic: str | float) -> float | None:
     return statistic
 
 
-def plain(data: Nested, q: float | None) -> float:
-    """The statistic itself, of all values together."""
-    import numpy
-
-    pooled = numpy.concatenate(data.values)
-    return float(pooled.mean() if q is None else numpy.quantile(pooled, q))
+def throughput(table: pandas.DataFrame, scenario: str | None = None, *, confidence: float = 0.95) -> Estimate:
+    """Successful iterations per second, the mean of all runs; see `throughput_of`. `table` as in `by_run`."""
+    return throughput_of(dict(_runs(steady(table, scenario, ITERATION))), confidence=confidence)
 
 
-def throughput(
-    table: pandas.DataFrame,
-    scenario: str | None = None,
+def throughput_of(
+    runs: Mapping[Any, pandas.DataFrame],
     *,
+    among: Sequence[Mapping[Any, pandas.DataFrame]] = (),
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 1,
 ) -> Estimate:
     """Successful iterations per second, the mean of all runs, each from its first start to its last end.
 
-    With a single run, its load is cut into slices of equal length, in which successful ends are counted: their scatter
-    stands for that of iterations, which are not independent (batch means: Law 2015, *Simulation Modeling and Analysis*,
-    section 9.5.3).
+    (deployment, run) -> its steady iterations, failed ones included; `among` as in `estimates`. With a single run, its
+    load is cut into slices of equal length, in which successful ends are counted: their scatter stands for that of
+    iterations, which are not independent (batch means: Law 2015, *Simulation Modeling and Analysis*, section 9.5.3).
     """
-    runs = _runs(steady(table, scenario, ITERATION))
-    rates = {key: _rates(group, slices=1 if len(runs) > 1 else SLICES) for key, group in runs}
-    found = estimate(rates, "mean", confidence=confidence, resamples=resamples, seed=seed)
-    return replace(found, statistic="throughput", n=sum(len(group) for _, group in runs))
+    one_each = [{key: _rates(rows, slices=1) for key, rows in group.items()} for group in among]
+    rates = {key: _rates(rows, slices=1 if len(runs) > 1 else SLICES) for key, rows in runs.items()}
+    found = estimate(rates, "mean", among=one_each, confidence=confidence)
+    return replace(found, statistic="throughput", n=sum(map(len, runs.values())))
 
 
 def _rates(iterations: pandas.DataFrame, *, slices: int) -> NDArray[numpy.float64]:
@@ -208,15 +284,17 @@ def failure_share(
 ) -> Estimate:
     """The share of failures from (failed, all) of each run, with Wilson's score interval (Wilson 1927).
 
-    Failures come in bursts. Where runs differ by more than chance would have it, failed and all are divided by how much
-    more (the design effect of Rao and Scott 1992, *Biometrics* 48), which widens the interval. With one run nobody can
-    tell, and the interval covers its iterations only.
+    Failures come in bursts. Over three runs or more, failed and all are divided by how much more the runs differ than
+    chance would have it (the design effect of Rao and Scott 1992, *Biometrics* 48), and by how little so few runs tell
+    of that (Student's t over the normal quantile, squared: Korn and Graubard 1998, *Survey Methodology* 24). With fewer
+    nobody can tell, and the interval covers their iterations only.
     """
     keys = list(counts_by_run) if isinstance(counts_by_run, Mapping) else [("", i) for i in range(len(counts_by_run))]
     pairs = list(counts_by_run.values()) if isinstance(counts_by_run, Mapping) else list(counts_by_run)
     runs = [(failed, n) for failed, n in pairs if n]
     failed, n = sum(one for one, _ in runs), sum(one for _, one in runs)
-    effect = _design_effect(runs)
+    several = len(runs) > FEWEST
+    effect = _design_effect(runs, confidence) if several else 1.0
     low, high = wilson(failed / effect, n / effect, confidence) if n else (math.nan, math.nan)
     return Estimate(
         statistic="failure share",
@@ -227,18 +305,23 @@ def failure_share(
         n=n,
         runs=len(runs),
         deployments=len({key[0] if isinstance(key, tuple) else "" for key in keys}),
-        covers="runs and iterations" if len(runs) > 1 else "iterations",
+        covers=COVERS["runs" if several else "iterations"],
+        units=len(runs) if several else n,
+        freedom=float(len(runs) - 1) if several else math.nan,
     )
 
 
-def _design_effect(runs: Sequence[tuple[int, int]]) -> float:
-    """Variance of the share between runs, as a multiple of what chance alone would give; at least 1."""
+def _design_effect(runs: Sequence[tuple[int, int]], confidence: float) -> float:
+    """By what counts have to be divided to be as good as independent ones; at least 1."""
+    from scipy import special
+
     failed, n = sum(one for one, _ in runs), sum(one for _, one in runs)
-    if len(runs) < 2 or failed in (0, n):
+    if failed in (0, n):
         return 1.0
     share = failed / n
     between = len(runs) / (len(runs) - 1) * sum((k - m * share) ** 2 for k, m in runs) / n**2
-    return max(1.0, between * n / (share * (1 - share)))
+    few = student(len(runs) - 1, confidence) / float(special.ndtri((1 + confidence) / 2))
+    return max(1.0, between * n / (share * (1 - share)) * few**2)
 
 
 def wilson(failed: float, n: float, confidence: float) -> tuple[float, float]:
@@ -249,9 +332,3 @@ def wilson(failed: float, n: float, confidence: float) -> tuple[float, float]:
     centre = (failed + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (failed * (n - failed) / n + z2 / 4)) / (n + z2)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def enough(estimate: Estimate, relative_width: float) -> Literal["enough", "more"]:
-    """``enough`` when the interval is at most `relative_width` of the value wide, and covers more than one run."""
-    narrow = estimate.relative_width <= relative_width  # never true of NaN
-    return "enough" if narrow and estimate.runs > 1 and not estimate.sparse else "more"

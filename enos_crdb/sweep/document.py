@@ -99,10 +99,10 @@ class Repetitions(Section):
 
 
 class Adaptive(Section):
-    """Additional runs, until the confidence interval is narrow enough or a limit is reached."""
+    """Additional runs: as many as the first ones say give a narrow confidence interval, or up to a limit."""
 
     relative_width: float = Field(default=0.1, gt=0, lt=10)
-    """A combination has enough runs when its interval is narrower than this share of the value."""
+    """The interval that is wanted, as a share of the value: 0.1 is about plus or minus 5 %."""
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     """Confidence level of the interval."""
     most_runs: int = Field(default=10, ge=2, le=1000)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class World:
     befalls: Callable[[World, str, str], None] = lambda world, deployment, step: None
     providers: list[FakeProvider] = field(default_factory=list)
     leased_s: float | None = None
+    stretches: Iterator[float] = field(default_factory=lambda: itertools.repeat(1.0))
+    """How much longer each scenario's iterations take than Rally's report says."""
 
     def open(self, deployment: Deployment, configuration: Configuration) -> Context:
         deployment.add_secrets(inventory.new_secrets())
@@ -94,6 +97,8 @@ class World:
 
         def called(call: Call) -> None:
             happens(step_of(call))
+            if step_of(call) == "rally_client wait":
+                hosts.report = a_report(next(self.stretches))
             hosts(call)
 
         return Context(
@@ -425,6 +430,7 @@ def test_progress_is_told_for_people_and_programs(world: World) -> None:
 def test_combinations_that_scatter_get_more_runs_up_to_a_limit(
     world: World, width: float, most: int, expected: str
 ) -> None:
+    world.stretches = itertools.cycle([1.0, 1.1, 0.9])
     rule = Adaptive(relative_width=width, most_runs=most, metric="mean")
     done = world.execute(tiny(adaptive=rule))
     verdicts = done.document["adaptive"]
@@ -434,6 +440,19 @@ def test_combinations_that_scatter_get_more_runs_up_to_a_limit(
     assert good(done) == planned(done)
     blocks = [item["block"] for item in done.document["plan"]]
     assert blocks == sorted(blocks)
+
+
+def test_the_first_runs_say_how_many_are_needed(world: World) -> None:
+    """What later runs scatter does not: a rule that looks at it would stop when it happens to be little."""
+    world.stretches = itertools.chain([1.0, 1.02, 1.0, 1.02], itertools.cycle([0.5, 1.0, 2.0]))
+    rule = Adaptive(relative_width=0.08, most_runs=20, metric="mean")
+    done = world.execute(tiny(adaptive=rule))
+    verdicts = done.document["adaptive"].values()
+    wanted = {count for found in verdicts for count in found["units_wanted"].values()}
+    assert {found["verdict"] for found in verdicts} == {"enough"}
+    assert len(wanted) == 1
+    assert {found["runs"] for found in verdicts} == wanted
+    assert 2 < wanted.pop() < 20
 
 
 def steps(monkeypatch: pytest.MonkeyPatch, step: Callable[[], None]) -> None:

@@ -155,8 +155,7 @@ def effect(value: float, low: float, high: float, covers: str = "runs and iterat
     return Effect(
         median_ratio=ratio,
         mean_ratio=ratio,
-        superiority=ratio,
-        cliffs_delta=ratio,
+        superiority=0.5,
         shift=0.0,
         confidence=0.95,
         covers=covers,
@@ -166,14 +165,19 @@ def effect(value: float, low: float, high: float, covers: str = "runs and iterat
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (effect(1.04, 0.97, 1.1), "no difference seen"),
+        (effect(1.04, 0.97, 1.1), "undecided: between 3 % faster and 10 % slower"),
+        (effect(1.01, 0.97, 1.04), "equivalent: within 5 %"),
+        (effect(1.03, 1.01, 1.04), "equivalent: within 5 %"),
+        (effect(1.01, 0.97, 1.04, covers="iterations"), "undecided: between 3 % faster and 4 % slower"),
+        (effect(1.3, 0.0, math.inf, covers="iterations"), "undecided"),
+        (effect(1.5, 1.4, 1.6, covers="iterations"), "50 % slower (40 % to 60 %); of these runs only, repeat them"),
         (effect(1.3, 1.2, 1.4), "30 % slower (20 % to 40 %)"),
         (effect(0.8, 0.7, 0.9), "20 % faster (10 % to 30 %)"),
         (effect(2.5, 2.25, 3.0), "2.50 times as long (2.25 to 3.00)"),
         (effect(0.25, 0.2, 0.4), "4.00 times as fast (2.50 to 5.00)"),
         (
             effect(1.1, 1.05, 1.2, "iterations"),
-            "10 % slower (5 % to 20 %), but single runs differ by that much: repeat",
+            "undecided: 10 % slower (5 % to 20 %), but single runs differ by that much; repeat them",
         ),
         (effect(2.5, 1.1, 12.5), "2.50 times as long (1.10 to 12.5)"),
         (effect(1.5, 1.1, 2.5), "50 % slower (10 % to 150 %)"),
