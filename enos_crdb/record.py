@@ -152,6 +152,31 @@ class RoundTrip(Way):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probed(Way):
+    """Round trips from ``src`` to ``dst`` while a scenario loaded the hosts; times are None when nothing came back.
+
+    ``too_fast`` is how many came sooner than the expected distance lets them; None where nothing is expected.
+    """
+
+    samples: int
+    lost: int
+    min_ms: float | None = None
+    p10_ms: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    too_fast: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class During:
+    """The network under the load of one scenario. ``retransmitted``: host -> TCP segments sent again, all that were."""
+
+    scenario: str
+    trips: tuple[Probed, ...]
+    retransmitted: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Expected(Way):
     """The round trip that a pair should have."""
 
@@ -180,7 +205,7 @@ class Tolerance:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecord:
-    """The network between the hosts, before and after the load.
+    """The network between the hosts, before, during and after the load.
 
     ``verdict``: ``off`` when a pair is, else ``not measured`` when a pair could not be, else ``ok``, with a sentence
     for each of the ``deviations``. ``mismatch``: what the experiment wants when it is off, ``refuse`` or ``label``.
@@ -195,6 +220,7 @@ class NetworkRecord:
     after: Matrix | None
     verdict: str
     deviations: tuple[str, ...]
+    during: tuple[During, ...] = ()
 
     @property
     def refused(self) -> bool:

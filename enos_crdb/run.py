@@ -15,6 +15,7 @@ from enos_crdb.config.bench import Bench
 from enos_crdb.errors import BenchError
 from enos_crdb.masking import to_mask
 from enos_crdb.model import LOAD, STEADY, Host, Sample, slug
+from enos_crdb.network.probes import Window
 from enos_crdb.phases import emulate, load
 from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
@@ -49,6 +50,8 @@ class Run:
             layers=dict(state.layers),
             clients=self.clients,
         )
+        self.windows: list[Window] = []
+        """When each scenario loaded the hosts."""
         self.save()
 
     def save(self, **changes: Any) -> None:
@@ -94,7 +97,7 @@ def measure(context: Context, section: Bench, *, labels: Labels | None = None) -
     emulate.refuse(before)
     try:
         with events.phase("bench-begin", "Preparing Rally"):
-            load.begin(context, this.directory.name, this.clients, section)
+            load.begin(context, this.directory.name, this.clients, section, expected=before.expected)
         for index, name in enumerate(section.scenarios, 1):
             with events.phase("bench", f"{name} ({index}/{len(section.scenarios)})") as phase:
                 phase.result = _scenario(this, index, name)
@@ -105,7 +108,10 @@ def measure(context: Context, section: Bench, *, labels: Labels | None = None) -
         this.save(network=after)
     with events.phase("collect", "Collecting from the hosts"):
         collect(context, this.directory)
-    emulate.refuse(after)
+        this.record = record.read(this.directory)
+        under_load = emulate.during(context, this.directory, after, this.windows)
+        this.save(network=under_load)
+    emulate.refuse(under_load)
     return this.directory
 
 
@@ -129,6 +135,16 @@ def _scenario(this: Run, index: int, name: str) -> str:
     else:
         outcomes = _load(this, index, name, samples)
     samples = rally.in_windows(samples, this.section)
+    if iterations := [sample for sample in samples if sample.metric == "iteration"]:
+        this.windows.append(
+            Window(
+                scenario=name,
+                begin=min(sample.started_at for sample in iterations),
+                end=max(sample.started_at + sample.value for sample in iterations),
+                iterations=len(iterations),
+                mean_ms=1000 * statistics.fmean(sample.value for sample in iterations),
+            )
+        )
     stats.append(samples, this.directory / "samples.csv")
     found = ScenarioRecord(
         name=name,

@@ -121,7 +121,7 @@ def step_of(call: Call) -> str:
     if not words or not words[0].endswith(".py"):
         return "keystone_counters" if "keystone_crdb" in words else Path(first).name
     name = Path(words[0]).stem
-    return f"{name} {words[1]}" if name in ("rally_client", "sampler") else name
+    return f"{name} {words[1]}" if name in ("rally_client", "sampler", "probe") else name
 
 
 def _usual(step: str, call: Call) -> Any:

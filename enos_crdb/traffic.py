@@ -12,6 +12,8 @@ from enos_crdb.errors import StateError
 
 DIRECTORY = "keystone_counters"
 """Below ``hosts/<host>`` of a run: a file per scenario with the counters ``before`` and ``after`` it."""
+COUNTED = ("round_trips", "statements", "replays", "reconnects", "gave_up")
+"""What every version of keystone_crdb counts."""
 DATABASE = "counters"
 """The same of a database node, by the server's own names."""
 
@@ -41,6 +43,8 @@ def read(directory: Path, hosts: Iterable[str], slug: str) -> Traffic | None:
     known = [totals for totals in grown if totals is not None]
     if not known or len(known) < len(grown):
         return None  # a sum without one of the Keystones would look like less traffic
+    if lacking := [name for name in COUNTED if any(name not in totals for totals in known)]:
+        raise StateError(f"the counters of {slug} in {directory} lack {', '.join(lacking)}.")
     return Traffic(
         round_trips=sum(int(totals["round_trips"]) for totals in known),
         statements=sum(int(totals["statements"]) for totals in known),

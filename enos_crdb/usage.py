@@ -1,4 +1,4 @@
-"""What hosts used during a run: the sampler's CSV (see ``playbooks/roles/sampler``)."""
+"""What hosts used during a run: the sampler's CSV (see ``playbooks/programs/sampler.py``)."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ TOUCHES: Mapping[str, str] = {
     "enos_crdb/locks.py": "locks",
     "enos_crdb/masking.py": "masking bundle main_job",
     "enos_crdb/model.py": "deploy",
-    "enos_crdb/network": "emulate_phase emulation",
+    "enos_crdb/network": "emulate_phase emulation probes",
     "enos_crdb/phases": "deploy collect main_job interruption static",
     "enos_crdb/phases/emulate.py": "emulate_phase emulation",
     "enos_crdb/provenance.py": "survey main_job",

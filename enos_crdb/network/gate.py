@@ -71,12 +71,21 @@ def _off(trip: RoundTrip, measured_ms: float, expected_ms: float, tolerance: Tol
 
 def _strange_loss(trip: RoundTrip, probability: float) -> str:
     sent = trip.samples + trip.lost
-    if _tail(trip.lost, sent, max(probability, STRAY)) > UNLIKELY:
+    if not strange(trip.lost, sent, probability):
         return ""
     return (
         f"{trip.src} to {trip.dst} on {trip.network}: {trip.lost} of {sent} answers were lost, "
         f"expected {probability:.1%}"
     )
+
+
+def strange(lost: int, sent: int, probability: float) -> bool:
+    """Whether so many lost answers, or so few, are no accident where each is lost with that probability."""
+    return _tail(lost, sent, max(probability, STRAY)) <= UNLIKELY
+
+
+def lost_too_many(lost: int, sent: int, probability: float) -> bool:
+    return lost > probability * sent and strange(lost, sent, probability)
 
 
 def _tail(lost: int, sent: int, probability: float) -> float:

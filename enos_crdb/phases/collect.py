@@ -15,12 +15,14 @@ from enos_crdb.door import Answer, Call, program
 from enos_crdb.masking import to_mask
 from enos_crdb.model import Host
 from enos_crdb.phases.context import Context
-from enos_crdb.phases.load import SAMPLES_ON_HOSTS
+from enos_crdb.phases.load import SAMPLES_ON_HOSTS, probed
 from enos_crdb.phases.unpack import unpack
 from enos_crdb.record import RunRecord
 from enos_crdb.store import read_json
 
 ARCHIVE = "/var/lib/enos_crdb/collect/collected.tar.gz"
+PROBES = "probes.csv"
+"""What a host saw of the network during the run, below ``hosts/<host>``."""
 EXPORT_S = 600.0
 COLLECT_S = 1800.0
 """Longest time for a host to pack what it knows, and to send it."""
@@ -60,7 +62,7 @@ def _ask(context: Context, run: RunRecord, incoming: Path) -> list[tuple[str, st
             request={
                 "archive": ARCHIVE,
                 "since": since,
-                "named": {"usage.csv": f"{SAMPLES_ON_HOSTS}/{run.run}.csv"},
+                "named": {"usage.csv": f"{SAMPLES_ON_HOSTS}/{run.run}.csv", PROBES: probed(run.run)},
                 **inventory.collected(context.configuration, host),
             },
             timeout_s=COLLECT_S,

@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from enos_crdb import events
-from enos_crdb.config.emulation import Constraint, Emulation, Link, links
-from enos_crdb.errors import EnosCrdbError, NetworkError
+from enos_crdb import events, record, traffic
+from enos_crdb.backends.placement import nearest_node
+from enos_crdb.config.cockroachdb import CockroachDB
+from enos_crdb.config.emulation import Constraint, Emulation, Link, Pair, links
+from enos_crdb.errors import EnosCrdbError, NetworkError, StateError
 from enos_crdb.model import Resources
-from enos_crdb.network import Judgement, expect, judge, netem, round_trips
+from enos_crdb.network import Judgement, expect, judge, netem, probes, round_trips
 from enos_crdb.network.plan import expected_loss, medians
+from enos_crdb.network.probes import Window
+from enos_crdb.phases.collect import PROBES
 from enos_crdb.phases.context import Context
 from enos_crdb.providers import EmulatingProvider
 from enos_crdb.record import Expected, Matrix, NetworkRecord, RoundTrip, Tolerance
@@ -301,6 +306,50 @@ def after(context: Context, network: NetworkRecord) -> NetworkRecord:
             *(f"after the load: {sentence}" for sentence in judgement.deviations),
         ),
     )
+
+
+def during(context: Context, run: Path, network: NetworkRecord, windows: Sequence[Window]) -> NetworkRecord:
+    """`network`, and what the hosts of the `run` (a directory) saw of it under load; the worse of the verdicts.
+
+    Warns of each thing that was not as it should be.
+    """
+    known = in_force(context)
+    files = {host.name: run / "hosts" / host.name / PROBES for host in context.resources.hosts}
+    found = probes.during(files, windows, known.expected, _tolerance(context.configuration.emulation))
+    sentences = [
+        *probes.judge(found, loss=expected_loss(known.links)),
+        *(
+            f"during {window.scenario}: {said}"
+            for window in windows
+            if (said := probes.impossible(window, _trips(context, run, window.scenario), known.expected))
+        ),
+    ]
+    for sentence in sentences:
+        events.warn(sentence)
+    return replace(
+        network,
+        during=found,
+        verdict="off" if sentences else network.verdict,
+        deviations=(*network.deviations, *sentences),
+    )
+
+
+def _trips(context: Context, run: Path, scenario: str) -> dict[Pair, int]:
+    """The round trips that each Keystone counted on its way to its database; none where the way is not known."""
+    database, resources = context.configuration.database, context.resources
+    if isinstance(database, CockroachDB) and database.haproxy:
+        return {}
+    name = record.read(run).scenario(scenario).slug
+    found = {}
+    try:
+        for host in resources.with_role("keystone"):
+            node = nearest_node(resources, host)
+            sent = traffic.read(run, [host.name], name)
+            if sent and node.name != host.name:
+                found[host.name, node.name, "database"] = sent.round_trips
+    except StateError:  # a torn file; whoever reads it is told
+        return {}
+    return found
 
 
 def refuse(network: NetworkRecord) -> None:

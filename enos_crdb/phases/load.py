@@ -20,11 +20,13 @@ from enos_crdb.errors import DeploymentError
 from enos_crdb.installers import INSTALLERS
 from enos_crdb.keystone import RALLY_VIRTUALENV
 from enos_crdb.model import LOAD, Host
+from enos_crdb.network import probes
 from enos_crdb.phases.context import Context
-from enos_crdb.record import Client
+from enos_crdb.record import Client, Expected
 
 SAMPLES_ON_HOSTS = "/var/lib/enos_crdb/sampler"
 """Where the sampler writes a run's CPU and memory."""
+PROBES_ON_HOSTS = "/var/lib/enos_crdb/probes"
 SAMPLER_PERIOD_S = 1
 PREPARE_S = 600.0
 """Longest time for Rally to be imported and to make its database."""
@@ -57,8 +59,13 @@ class Loaded:
     troubles: list[Trouble] = field(default_factory=list)
 
 
-def begin(context: Context, run: str, clients: Sequence[Client], section: Bench) -> None:
-    """Start the sampler on every host and every client's Rally. Raises `DeploymentError` when one cannot be."""
+def begin(
+    context: Context, run: str, clients: Sequence[Client], section: Bench, *, expected: Sequence[Expected] = ()
+) -> None:
+    """Start the sampler and the probe on every host, and every client's Rally.
+
+    ``expected`` are the round trips between the hosts. Raises `DeploymentError` when something cannot be started.
+    """
     requests = rally.prepare_requests(run, clients, section, context.secrets["keystone_admin_password"])
     samplers = [
         Call(
@@ -68,8 +75,17 @@ def begin(context: Context, run: str, clients: Sequence[Client], section: Bench)
         for host in context.resources.hosts
     ]
     resources = context.resources
+    probes_ = [
+        Call(
+            host=resources.host(name),
+            argv=program("probe", "start", _probe(run), probed(run)),
+            request={"targets": targets, "interval_s": probes.INTERVAL_S},
+        )
+        for name, targets in probes.watched(resources.hosts, expected).items()
+        if targets
+    ]
     rallies = [_rally(resources.host(name), "prepare", request, PREPARE_S) for name, request in requests.items()]
-    answers = context.door.run("Starting Rally and the sampler", [*samplers, *rallies])
+    answers = context.door.run("Starting Rally and the sampler", [*samplers, *probes_, *rallies])
     failed = [f"{answer.host}: {answer.why}" for answer in answers if not answer.ok]
     if failed:
         raise DeploymentError("the hosts could not be prepared for the load.\n" + "\n".join(dict.fromkeys(failed)))
@@ -79,6 +95,10 @@ def end(context: Context, run: str) -> list[Trouble]:
     """Leave nothing running on the hosts, whatever happened before."""
     calls = [
         Call(host=host, argv=program("sampler", "stop", _sampler(run)), timeout_s=STOP_S)
+        for host in context.resources.hosts
+    ]
+    calls += [
+        Call(host=host, argv=program("probe", "stop", _probe(run)), timeout_s=STOP_S)
         for host in context.resources.hosts
     ]
     calls += [
@@ -161,6 +181,15 @@ def _count(context: Context, moment: str, found: Loaded) -> None:
     for (kind, host, _), answer in zip(asked, answers, strict=True):
         if answer.ok and answer.value:
             found.counters.setdefault(kind, {}).setdefault(host.name, {})[moment] = answer.value
+
+
+def probed(run: str) -> str:
+    """Where a host writes what it sees of the network during a run."""
+    return f"{PROBES_ON_HOSTS}/{run}.csv"
+
+
+def _probe(run: str) -> str:
+    return f"enos-crdb-probe-{run}"
 
 
 def _sampler(run: str) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from enos_crdb.model import slug
-from enos_crdb.record import Matrix
+from enos_crdb.record import Matrix, Probed
 from enos_crdb.report import drawing, figures, parts
 from enos_crdb.report.figures import Curve
 from enos_crdb.report.material import Combination, Material
@@ -54,9 +54,68 @@ def matrices(material: Material) -> Section:
         rows=tuple(rows),
     )
     maps = [figure for combination in material.combinations for figure in _maps(combination)]
+    loaded = _under_load(material)
     return Section(
-        anchor="network", title="Round-trip times", parts=(*_distinct(maps)[:MATRICES], table) if rows else ()
+        anchor="network",
+        title="Round-trip times",
+        parts=(*_distinct(maps)[:MATRICES], table, *((loaded,) if loaded.rows else ())) if rows else (),
     )
+
+
+def _under_load(material: Material) -> Table:
+    """What the hosts saw of the network while a scenario loaded them."""
+    columns = [parts.text("scenario", "scenario")]
+    columns += [parts.text("combination", "combination")] if material.several else []
+    columns += [parts.text("network", "network"), parts.text("between", "between")]
+    columns += [parts.measure("expected (ms)", "expected_ms"), parts.measure("p10 (ms)", "p10_ms")]
+    columns += [parts.measure("p50 (ms)", "p50_ms"), parts.measure("p90 (ms)", "p90_ms")]
+    columns += [parts.measure("lost (%)", "lost_percent"), parts.measure("sent again (%)", "resent_percent")]
+    return Table(
+        name="round-trips-under-load",
+        caption="Round-trip times while a scenario loads the hosts, five times a second for each pair that requests or "
+        "SQL go between: medians over the pairs and runs. Lost: answers that did not come. Sent again: TCP segments of "
+        "all hosts.",
+        columns=tuple(columns),
+        rows=tuple(
+            row
+            for scenario in material.scenarios
+            for combination in material.combinations
+            for row in _loaded(scenario, combination)
+        ),
+    )
+
+
+def _loaded(scenario: str, combination: Combination) -> Iterator[Mapping[str, Any]]:
+    networks = [run.network for run in combination.having(scenario) if run.network]
+    seen = [one for network in networks for one in network.during if one.scenario == scenario]
+    expected = {trip.pair: trip.rtt_ms for network in networks for trip in network.expected}
+    roles = {host.name: "+".join(host.roles) for host in combination.runs[0].record.hosts}
+    groups: dict[tuple[Any, ...], list[Probed]] = {}
+    for trip in (trip for one in seen for trip in one.trips):
+        ends = " - ".join(sorted(roles.get(name, name) for name in trip.pair[:2]))
+        wanted = expected.get(trip.pair)
+        groups.setdefault((trip.network, ends, None if wanted is None else round(wanted)), []).append(trip)
+    again = sum(counts[0] for one in seen for counts in one.retransmitted.values())
+    sent = sum(counts[1] for one in seen for counts in one.retransmitted.values())
+    for (network, ends, _), trips in groups.items():
+        lost, asked = sum(trip.lost for trip in trips), sum(trip.lost + trip.samples for trip in trips)
+        yield {
+            "scenario": short(scenario),
+            "combination": combination.label,
+            "network": network,
+            "between": ends,
+            "expected_ms": statistics.median(expected.get(trip.pair, math.nan) for trip in trips),
+            "p10_ms": _median(trip.p10_ms for trip in trips),
+            "p50_ms": _median(trip.p50_ms for trip in trips),
+            "p90_ms": _median(trip.p90_ms for trip in trips),
+            "lost_percent": 100 * lost / asked if asked else math.nan,
+            "resent_percent": 100 * again / sent if sent else math.nan,
+        }
+
+
+def _median(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else math.nan
 
 
 def _distinct(maps: Sequence[tuple[tuple[Any, ...], Figure]]) -> list[Figure]:

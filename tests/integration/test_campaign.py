@@ -18,7 +18,7 @@ from tests.integration.engine import Engine
 
 pytestmark = pytest.mark.nspawn
 
-LOAD = "Wait for the end of Rally"
+LOAD = "Waiting for the end of Rally"
 EXPERIMENT = """\
 experiment: crash
 configuration:
@@ -40,7 +40,7 @@ def watched(
     engine: Engine, arguments: Sequence[str], marks: Sequence[str], act: Callable[[int], None]
 ) -> tuple[int, str]:
     """Run a command and call `act` with its process when it has printed all of `marks`, one after the other."""
-    process = engine.start(arguments)
+    process = engine.start(["--verbose", *arguments])
     assert process.stdout is not None
     seen, wanted = [], list(marks)
     for line in process.stdout:

@@ -20,13 +20,16 @@ import pytest
 from enos_crdb import config
 from enos_crdb.command import SubprocessRunner
 from enos_crdb.config.emulation import Constraint, Emulation, links
+from enos_crdb.door import Call, program
 from enos_crdb.errors import NetworkError
-from enos_crdb.network import netem
+from enos_crdb.network import netem, probes
+from enos_crdb.network.probes import Window
 from enos_crdb.phases import deploy, emulate
 from enos_crdb.phases.context import Context, open_context
 from enos_crdb.phases.destroy import destroy
+from enos_crdb.providers import EmulatingProvider
 from enos_crdb.providers.nspawn.prerequisites import missing, netem_refusal
-from enos_crdb.record import Matrix, NetworkRecord
+from enos_crdb.record import Matrix, NetworkRecord, Tolerance
 from enos_crdb.store import Store
 from tests.integration.engine import Engine, mark_of, traces
 
@@ -389,3 +392,44 @@ def test_the_command(engine: Engine, tmp_path: Path) -> None:
 
 def options(*values: str) -> list[str]:
     return [word for value in values for word in ("--set", f"emulation.{value}")]
+
+
+def test_a_delay_that_is_gone_for_two_seconds_under_load_is_seen(context: Context, tmp_path: Path) -> None:
+    """It is there before and after: medians of two moments cannot see it."""
+    set_to(context, constraint("database", "database", delay_ms=10))
+    known = emulate.in_force(context)
+    hosts = context.resources.hosts
+    path = "/run/enos_crdb/probes/test.csv"
+    watching = [
+        Call(host=one, argv=program("probe", "start", "enos-crdb-probe-test", path), request={
+            "targets": probes.watched(hosts, known.expected)[one.name], "interval_s": probes.INTERVAL_S,
+        })
+        for one in hosts
+    ]  # fmt: skip
+    assert all(answer.ok for answer in context.door.run("watching", watching))
+    provider = context.provider
+    assert isinstance(provider, EmulatingProvider)
+    begin = time.time()
+    time.sleep(2)
+    gone_at = time.time()
+    provider.emulate(())
+    time.sleep(2)
+    provider.emulate(known.links)
+    back_at = time.time()
+    time.sleep(2)
+    stop = [Call(host=one, argv=program("probe", "stop", "enos-crdb-probe-test")) for one in hosts]
+    assert all(answer.ok for answer in context.door.run("no more", stop))
+    fetch = [Call(host=one, argv=("true",), file=path, to=tmp_path / one.name) for one in hosts]
+    assert all(answer.ok for answer in context.door.run("fetching", fetch))
+
+    def sentences(begin: float, end: float) -> tuple[str, ...]:
+        files = {one.name: tmp_path / one.name for one in hosts}
+        window = Window(scenario="s", begin=begin, end=end)
+        found = probes.during(files, [window], known.expected, Tolerance(percent=5.0, ms=1.0))
+        return probes.judge(found, loss={})
+
+    assert sentences(begin, gone_at) == ()
+    assert sentences(back_at + 0.2, time.time()) == ()
+    said = sentences(begin, time.time())
+    assert len(said) == 6, "each host to each other"
+    assert all("faster than the emulated distance allows" in one for one in said)

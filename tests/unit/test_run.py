@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
+import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -72,10 +74,10 @@ def test_a_run_resets_and_loads_for_each_scenario_and_collects(context: Context)
         *("counters", "keystone_counters", "rally_client go", "rally_client wait", "counters", "keystone_counters"),
     )
     assert door.steps == [
-        *("round_trips", "sampler start", "rally_client prepare"),
+        *("round_trips", "sampler start", "probe start", "rally_client prepare"),
         *scenario,
         *scenario,
-        *("sampler stop", "rally_client finish", "round_trips", "collect"),
+        *("sampler stop", "probe stop", "rally_client finish", "round_trips", "collect"),
     ]
     assert [scenario["name"] for scenario in manifest(run)["scenarios"]] == [USERS, ENTITIES]
     assert (run / "samples.csv").exists()
@@ -106,6 +108,32 @@ def test_rallies_share_the_keystones_that_issue_tokens(context: Context) -> None
     asked = [call.request for call in door.calls if step_of(call) == "crossing"]
     assert [request["issuers"] for request in asked if request] == [["database-1"], ["database-2"]]
     assert all(request and len(request["keystones"]) == 2 for request in asked)
+
+
+def test_a_network_that_was_off_under_load_is_refused(context: Context) -> None:
+    """Before and after, all was well: nobody measured then."""
+    workload = json.loads(a_report())["tasks"][0]["subtasks"][0]["workloads"][0]
+    first, last = (pick(row["timestamp"] for row in workload["data"]) for pick in (min, max))
+    counted = [(first, 0), (last, 900)]
+    rows = [f"{at},,{name},{value}" for at, value in counted for name in ("sent", "retransmitted")]
+    files = {"versions.json": "{}", "probes.csv": "\n".join(["time,dst,network,value", *rows, ""])}
+
+    def collected(call: Call) -> None:
+        Hosts(a_report())(call)
+        if step_of(call) == "collect" and call.to:
+            with tarfile.open(call.to, "w:gz") as archive:
+                for name, content in files.items():
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content.encode()))
+
+    context, _ = on(context, effect=collected)
+    with pytest.raises(NetworkError, match=r"during .*sent 900 of 900 TCP segments again \(100.0%\)"):
+        measure(context, section(USERS))
+    run = context.deployment.last_run()
+    assert manifest(run)["network"]["verdict"] == "off"
+    assert manifest(run)["network"]["during"][0]["scenario"] == USERS
+    assert manifest(run)["network"]["after"], "nothing of it is lost"
 
 
 def test_samples_are_on_the_disk_when_their_scenario_ends(context: Context) -> None:
@@ -243,7 +271,7 @@ def test_ctrl_c_keeps_what_was_measured_and_stops_what_runs_on_the_hosts(context
     with pytest.raises(KeyboardInterrupt):
         measure(context, section(USERS, ENTITIES))
     run = context.deployment.last_run()
-    assert door.steps[-2:] == ["sampler stop", "rally_client finish"]
+    assert door.steps[-3:] == ["sampler stop", "probe stop", "rally_client finish"]
     assert manifest(run)["finished_at"]
     assert [row.statistics.scenario for row in summarise(run).rows if row.statistics.metric == "iteration"] == [USERS]
     assert ENTITIES in summarise(run).failure
