@@ -38,7 +38,10 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """The code and the command. ``commit`` is None outside a git checkout; ``dirty``: with uncommitted changes."""
+    """The code and the command.
+
+    ``commit`` is None outside a git checkout; ``dirty``: with uncommitted changes, of which ``changes`` is a digest.
+    """
 
     enos_crdb: str
     commit: str | None
@@ -46,6 +49,7 @@ class Provenance:
     command: tuple[str, ...]
     machine: Machine
     libraries: Mapping[str, str]
+    changes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +159,7 @@ class RoundTrip(Way):
 class Probed(Way):
     """Round trips from ``src`` to ``dst`` while a scenario loaded the hosts; times are None when nothing came back.
 
+    ``lost`` answers did not come; those of a host that was silent for a second or more count as ``silent`` instead.
     ``too_fast`` is how many came sooner than the expected distance lets them; None where nothing is expected.
     """
 
@@ -165,6 +170,7 @@ class Probed(Way):
     p50_ms: float | None = None
     p90_ms: float | None = None
     too_fast: int | None = None
+    silent: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,10 @@ from enos_crdb.phases.collect import collect
 from enos_crdb.phases.context import Context
 from enos_crdb.phases.reset import cross, reset
 from enos_crdb.record import Labels, Outcome, RunRecord, ScenarioRecord
-from enos_crdb.store import now, write_json
+from enos_crdb.store import now, write_json, write_text
 
+UNCOMMITTED = "uncommitted.diff"
+"""What the code had beyond its commit."""
 PREFLIGHT_S = 20
 """How long a Keystone may take to issue a token after its database was reset."""
 
@@ -50,6 +52,8 @@ class Run:
             layers=dict(state.layers),
             clients=self.clients,
         )
+        if self.record.provenance.dirty:
+            write_text(self.directory / UNCOMMITTED, provenance.uncommitted(context.runner))
         self.windows: list[Window] = []
         """When each scenario loaded the hosts."""
         self.save()

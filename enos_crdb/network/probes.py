@@ -19,6 +19,8 @@ INTERVAL_S = 0.2
 """Between two probes of a pair."""
 TOO_FAST = 0.02
 """Share of answers that come sooner than the emulated distance lets them from which the emulation was off."""
+SILENT = 5
+"""So many answers in a row that do not come, a second, are a host that is not there, and no loss of a network."""
 FEWEST = 2
 """Answers that came too soon may be one measurement gone wrong."""
 POSSIBLE = 0.9
@@ -62,8 +64,25 @@ def watched(hosts: Sequence[Host], expected: Sequence[Expected] = ()) -> dict[st
 
 @dataclass
 class _Seen:
+    """Answers from one host, in the order in which they were asked for."""
+
     rtt_ms: list[float] = field(default_factory=list)
     lost: int = 0
+    silent: int = 0
+    missing: int = 0
+    """In a row, until now."""
+
+    def answered(self, rtt_ms: float) -> None:
+        self.end()
+        self.rtt_ms.append(rtt_ms)
+
+    def end(self) -> None:
+        """Count what was missing in a row: of a network that loses packets, or of a host that is not there."""
+        if self.missing >= SILENT:
+            self.silent += self.missing
+        else:
+            self.lost += self.missing
+        self.missing = 0
 
 
 def least_ms(expected: Sequence[Expected], tolerance: Tolerance) -> dict[Pair, float]:
@@ -100,14 +119,15 @@ def _rows(path: Path) -> Iterator[_Row]:
 
 def _trips(host: str, rows: Iterable[_Row], window: Window, least: Mapping[Pair, float]) -> Iterator[Probed]:
     seen: dict[tuple[str, str], _Seen] = {}
-    for at, dst, network, value in rows:
+    for at, dst, network, value in sorted(rows):  # what is given up is written later than what was asked after it
         if dst and window.begin <= at <= window.end:
             found = seen.setdefault((dst, network), _Seen())
             if value:
-                found.rtt_ms.append(float(value))
+                found.answered(float(value))
             else:
-                found.lost += 1
+                found.missing += 1
     for (dst, network), found in seen.items():
+        found.end()
         p10, p50, p90 = _percentiles(found.rtt_ms)
         bound = least.get((host, dst, network))
         yield Probed(
@@ -116,6 +136,7 @@ def _trips(host: str, rows: Iterable[_Row], window: Window, least: Mapping[Pair,
             network=network,
             samples=len(found.rtt_ms),
             lost=found.lost,
+            silent=found.silent,
             min_ms=round(min(found.rtt_ms), 3) if found.rtt_ms else None,
             p10_ms=p10,
             p50_ms=p50,
@@ -165,8 +186,8 @@ def impossible(window: Window, trips: Mapping[Pair, int], expected: Sequence[Exp
 def judge(found: Sequence[During], *, loss: Mapping[Pair, float]) -> tuple[str, ...]:
     """A sentence for each thing that was not as it should be under load. ``loss``: how likely one is, by pair.
 
-    What is slower than expected may be the load itself, and is no fault. What is faster than the emulated distance
-    lets it be, and what is lost without a loss that was asked for, is.
+    What is slower than expected may be the load itself, and is no fault; a host that died costs its own iterations.
+    What is faster than the emulated distance lets it be, and what is lost without a loss that was asked for, is one.
     """
     return tuple(f"during {one.scenario}: {said}" for one in found for said in _deviations(one, loss))
 
@@ -181,6 +202,7 @@ def _deviations(one: During, loss: Mapping[Pair, float]) -> Iterator[str]:
             )
         if lost_too_many(trip.lost, trip.samples + trip.lost, loss.get(trip.pair, 0.0)):
             yield f"{way}: {trip.lost} of {trip.samples + trip.lost} answers were lost"
+    gone = any(trip.silent for trip in one.trips)  # what is sent to it is sent again and again
     for host, (again, sent) in one.retransmitted.items():
-        if not loss and again >= SEGMENTS and again > RETRANSMITTED * sent:
+        if not (loss or gone) and again >= SEGMENTS and again > RETRANSMITTED * sent:
             yield f"{host} sent {again} of {sent} TCP segments again ({again / sent:.1%}), and no loss was asked for"

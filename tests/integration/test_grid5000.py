@@ -281,9 +281,9 @@ def time_passes(state: Path, seconds: float) -> None:
 @pytest.mark.deep
 @pytest.mark.nspawn
 def test_a_campaign_ends_before_the_reservation_does(user: User, platform: Platform, tmp_path: Path) -> None:
-    """The second run would take an hour; half an hour is left."""
+    """The second run would take hours; half an hour is left."""
     file = tmp_path / "lease.yaml"
-    factors = {"times": {"path": "bench.times", "levels": [4, 30000]}}
+    factors = {"times": {"path": "bench.times", "levels": [4, 300_000]}}
     plan = {"experiment": "lease", "seed": SMALL_RUN_FIRST, "configuration": content(), "factors": factors}
     file.write_text(yaml.safe_dump({**plan, "repetitions": {"deployments": 1, "runs": 1}}))
     platform.head_start_s = 2 * 3600 - 1800

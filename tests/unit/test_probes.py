@@ -102,10 +102,19 @@ def test_answers_that_no_distance_would_allow_are_a_deviation(tmp_path: Path) ->
 
 
 def test_losses_are_counted(tmp_path: Path) -> None:
-    path = written(tmp_path / "p", *answers(*[10.0] * 60, *[None] * 20))
+    path = written(tmp_path / "p", *answers(*[10.0, 10.0, 10.0, None] * 20))
     (sentence,) = said(path)
     assert "20 of 80 answers were lost" in sentence
     assert said(path, loss=0.25) == (), "as was asked for"
+
+
+def test_a_host_that_is_gone_is_no_network_that_loses(tmp_path: Path) -> None:
+    counted = [(100.1, "sent", 0), (109.9, "sent", 900), (100.1, "retransmitted", 0), (109.9, "retransmitted", 300)]
+    late = answers(*[10.0] * 30, *[None] * 20, *[10.0] * 30)
+    path = written(tmp_path / "p", *counted, *sorted(late, key=lambda row: row[2] == ""))
+    (trip,) = of_one(path).trips
+    assert (trip.samples, trip.lost, trip.silent) == (60, 0, 20)
+    assert said(path) == ()
 
 
 @pytest.mark.parametrize(("again", "expected"), [(0, False), (9, False), (60, True)])
@@ -188,7 +197,7 @@ def test_what_the_program_writes_is_what_is_read(
     assert first.p50_ms is not None
     assert 0 < first.p50_ms < 50
     assert (second.dst, second.samples) == ("database-2", 0)
-    assert second.lost == pytest.approx(first.samples, abs=2)
+    assert second.silent == pytest.approx(first.samples, abs=2)
     assert found.retransmitted["keystone-1"][1] >= first.samples / 2, "its own segments, at least"
 
 

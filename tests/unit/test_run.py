@@ -110,6 +110,23 @@ def test_rallies_share_the_keystones_that_issue_tokens(context: Context) -> None
     assert all(request and len(request["keystones"]) == 2 for request in asked)
 
 
+def test_uncommitted_changes_are_kept_and_tell_runs_apart(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enos_crdb.provenance.CHECKOUT", Path(__file__).parent)
+    monkeypatch.setattr("pathlib.Path.exists", lambda path, exists=Path.exists: path.name == ".git" or exists(path))
+    context, _ = on(context)
+    made = []
+    for patch in ("+one line", "+another"):
+        answers = {"git rev-parse": "0123abcd", "git status": " M enos_crdb/run.py", "git diff": patch}
+        made.append(measure(replace(context, runner=RecordingRunner(answers=answers)), section(USERS)))
+        assert (made[-1] / "uncommitted.diff").read_text() == patch
+    first, second = (manifest(run)["provenance"] for run in made)
+    assert first["dirty"]
+    assert first["changes"] != second["changes"]
+    clean = measure(replace(context, runner=RecordingRunner(answers={"git rev-parse": "0123abcd"})), section(USERS))
+    assert manifest(clean)["provenance"]["changes"] == ""
+    assert not (clean / "uncommitted.diff").exists()
+
+
 def test_a_network_that_was_off_under_load_is_refused(context: Context) -> None:
     """Before and after, all was well: nobody measured then."""
     workload = json.loads(a_report())["tasks"][0]["subtasks"][0]["workloads"][0]

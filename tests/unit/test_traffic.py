@@ -32,6 +32,13 @@ def test_keystones_are_summed(tmp_path: Path) -> None:
     assert found == traffic.Traffic(round_trips=7, statements=7, replays=14, gave_up=7)
 
 
+def test_counters_of_another_program_are_refused(tmp_path: Path) -> None:
+    before, after = ({"total": {"statements": count, "replays": 0}} for count in (1, 2))
+    keep(tmp_path, "a", {"before": before, "after": after})
+    with pytest.raises(StateError, match="lack round_trips, reconnects, gave_up"):
+        traffic.read(tmp_path, ["a"], SLUG)
+
+
 @pytest.mark.parametrize(
     "content", [None, {"before": moment(1)}, {"after": moment(1)}], ids=["none", "after", "before"]
 )
