@@ -33,6 +33,12 @@ class Usage:
             return 0.0 if self._covers(start, end) else math.nan
         return _grown(self.process_cpu_s[name], start, end) / self.cores
 
+    def processes_cores(self, start: float, end: float) -> float:
+        """How many cores all processes of this host kept busy; NaN when nobody looked."""
+        if not self._covers(start, end):
+            return math.nan
+        return sum(_grown(counter, start, end) for counter in self.process_cpu_s.values())
+
     def machine_share(self, start: float, end: float) -> float:
         """How busy all cores of the machine were, 0 to 1 (local hosts share their machine with everything else)."""
         return _grown(self.machine_busy_s, start, end) / self.machine_cores

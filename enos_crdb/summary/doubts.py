@@ -12,7 +12,7 @@ from enos_crdb.config.bench import Bench
 from enos_crdb.config.cockroachdb import CockroachDB
 from enos_crdb.record import RunRecord
 from enos_crdb.store import read_json
-from enos_crdb.summary.rows import Row, headlines
+from enos_crdb.summary.rows import LOCAL, Row, headlines
 
 BUSY_CLIENT = 0.70
 """Above this share of the cores that it can use, Rally measures itself rather than Keystone."""
@@ -23,8 +23,10 @@ KEPT_RATE = 0.95
 """An open loop that starts less than this share of what was asked has not made the load that it is named for."""
 STEADY_NEEDS = 10
 """A steady window with fewer iterations is most likely a mistake in its limits."""
-LOCAL, SATURATED = "nspawn", 0.95
+SATURATED = 0.95
 """Local hosts compete for the processors of one machine; above this share, they wait for each other."""
+OTHERS = 0.15
+"""The kernel's own work for the hosts, which is no process of theirs, was seen to take up to a tenth."""
 YOUNG_DAYS = 6
 """Older clusters of CockroachDB without a licence key are warned of."""
 P99_NEEDS = 100
@@ -54,6 +56,13 @@ def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[Doubt]:
             kind="busy machine",
             text=f"all hosts shared one machine, which was {busiest:.0%} busy: durations contain waiting for a "
             "processor. Compare them only with runs on this machine; a lower concurrency waits less.",
+        )
+    worst = max((row for row in whole if row.others_cpu > OTHERS), key=lambda row: row.others_cpu, default=None)
+    if worst:
+        yield Doubt(
+            kind="others",
+            text=f"work of others took up to {worst.others_cpu:.0%} of this machine's processors "
+            f"({worst.statistics.scenario}): durations contain waiting for it. Measure on a quiet machine.",
         )
     few = [row for row in whole if 0 < row.statistics.n - row.statistics.failures < P99_NEEDS]
     if few:

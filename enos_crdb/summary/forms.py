@@ -104,6 +104,7 @@ def write_csv(summary: Summary, directory: Path) -> Path:
             *(getattr(row.load, name) for name in _PACE),
             _plain(100 * row.client_cpu),
             _plain(100 * row.machine_cpu),
+            _plain(100 * row.others_cpu),
             *_sent(row.traffic),
         )
         writer.writerow([*measured, *summary.labels.values()])
@@ -128,6 +129,7 @@ _MEASURED = (
     *_PACE,
     "rally_cpu_percent",
     "machine_cpu_percent",
+    "others_cpu_percent",
     "sql_round_trips",
     "sql_statements",
     "sql_replays",

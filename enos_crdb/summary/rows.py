@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas
 
 
+LOCAL = "nspawn"
+"""Hosts of this provider share one machine, and their samplers see all of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One metric of one scenario. ``status`` is ``ok`` or how its clients failed; shares are NaN when unknown."""
@@ -26,6 +30,8 @@ class Row:
     client_cpu: float
     """What Rally used of the cores that it could use: no more than its host has, or than it has processes."""
     machine_cpu: float
+    others_cpu: float
+    """What neither the hosts' processes nor the idle loop used of the machine that local hosts share."""
     traffic: traffic.Traffic | None
     """Between the Keystones and their databases, for the whole scenario; None when nobody counted."""
     iterations: int
@@ -49,6 +55,7 @@ def read_rows(directory: Path, run: RunRecord, samples: pandas.DataFrame | None 
             status=scenario.status,
             client_cpu=_worst(_rally_shares(hosts, run, found.window)),
             machine_cpu=_worst(host.machine_share(*found.window) for host in hosts.values()),
+            others_cpu=_others(hosts, run, found.window),
             traffic=sent[found.scenario],
             iterations=int(started.get(found.scenario, 0)),
             load=scenario.load,
@@ -71,6 +78,15 @@ def _rally_shares(hosts: Mapping[str, usage.Usage], run: RunRecord, window: tupl
         # Rally starts a process per core it sees, but no more than there are iterations in flight.
         processes = places.count(name) * min(host.machine_cores, run.configuration.bench.concurrency)
         yield host.process_share(usage.RALLY, *window) * host.cores / min(host.cores, processes)
+
+
+def _others(hosts: Mapping[str, usage.Usage], run: RunRecord, window: tuple[float, float]) -> float:
+    """NaN where the hosts are no containers of one machine, or one of them did not tell."""
+    if run.provider != LOCAL or len(hosts) < len(run.hosts) or not hosts:
+        return math.nan
+    machine = next(iter(hosts.values()))
+    ours = sum(host.processes_cores(*window) for host in hosts.values()) / machine.machine_cores
+    return max(0.0, machine.machine_share(*window) - ours) if not math.isnan(ours) else math.nan
 
 
 def _worst(shares: Iterable[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,25 @@ def test_an_open_loop_that_fell_behind_says_whom_it_waited_for(tmp_path: Path, i
     (warning,) = summarise(an_open_loop(tmp_path, most_in_flight=in_flight, started_per_s=9.4)).warnings
     assert warning.startswith(f"{USERS}: 9.4 of 10 iterations a second were started")
     assert said in warning
+
+
+@pytest.mark.parametrize(("busy", "noted"), [(1.7, False), (2.0, True)])
+def test_work_of_others_on_the_machine_is_said(tmp_path: Path, busy: float, noted: bool) -> None:
+    """Three hosts of half a core each on a machine of two; the rest of what is busy is somebody else's."""
+    run = a_run(tmp_path, good(USERS))
+    hosts = [host["name"] for host in json.loads((run / "manifest.json").read_text())["hosts"]]
+    for host in hosts:
+        lines = ["time,metric,name,value", "1699999999,cores,,2"]
+        for second in range(102):
+            at = 1_699_999_999 + second
+            lines += [f"{at},machine_cpu_s,user,{busy * second}", f"{at},machine_cpu_s,idle,{(2 - busy) * second}"]
+            lines += [f"{at},process_cpu_s,uwsgi,{1.5 / len(hosts) * second}"]
+        keep(run, host, "usage.csv", "\n".join(lines))
+    found = summarise(run)
+    assert found.rows[0].others_cpu == pytest.approx((busy - 1.5) / 2)
+    assert any("work of others took up to 25%" in warning for warning in found.warnings) is noted
+    (run / "hosts" / hosts[0] / "usage.csv").unlink()
+    assert math.isnan(summarise(run).rows[0].others_cpu), "what one host used might be somebody else's"
 
 
 @pytest.mark.parametrize(("concurrency", "noted"), [(3, False), (4, True)])
