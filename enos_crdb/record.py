@@ -85,7 +85,8 @@ class Outcome:
 
     ``status``: ``ok``; ``sla`` (too many failures; samples are complete); ``invalid`` (Rally refused the task, or
     Keystone did not answer it); ``timeout`` (stopped; samples up to there); ``crashed``; ``lost`` (nothing came
-    back). ``file`` is Rally's JSON report, relative to the run's directory; times are ISO 8601, UTC.
+    back). ``file`` is Rally's JSON report, relative to the run's directory; times are ISO 8601, UTC. ``intended``: how
+    many iterations an open loop meant to start; None in a closed one.
     """
 
     client: str
@@ -94,6 +95,7 @@ class Outcome:
     file: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
+    intended: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -133,6 +135,12 @@ class ScenarioRecord:
     def status(self) -> str:
         """``ok``, or how its clients failed."""
         return "+".join(sorted({outcome.status for outcome in self.clients} - {"ok"})) or "ok"
+
+    @property
+    def intended(self) -> int | None:
+        """Iterations that an open loop meant to start; None in a closed one, or when a client did not tell."""
+        meant = [outcome.intended for outcome in self.clients]
+        return None if None in meant else sum(count for count in meant if count is not None)
 
     @property
     def slug(self) -> str:

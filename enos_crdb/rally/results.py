@@ -75,6 +75,7 @@ def _outcome(run: Path, name: str, client: Client) -> Outcome:
         file=file,
         started_at=_iso(status["started_at"]),
         finished_at=_iso(status["finished_at"]),
+        intended=status.get("intended"),
     )
 
 

@@ -89,6 +89,10 @@ class Measured:
         """How many were made in the steady window, failures included."""
         return int((self.rows(scenario, metric)["window"] == STEADY).sum())
 
+    def never(self, scenario: str) -> int:
+        """How many iterations an open loop meant to start and did not."""
+        return max((row.never for row in self.summary.rows if row.statistics.scenario == scenario), default=0)
+
     @cached_property
     def rtt_ms(self) -> float:
         """The longest round trip between two hosts, measured before the run; NaN when nobody measured."""

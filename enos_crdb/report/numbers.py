@@ -32,6 +32,7 @@ class Numbers:
     runs: int
     n: int
     failures: int
+    never: int
     durations: Mapping[str, Estimate]
     throughput: Estimate
     client_cpu: float
@@ -87,6 +88,7 @@ def _numbers(scenario: str, combination: Combination, material: Material) -> Num
         runs=len(runs),
         n=n,
         failures=failures,
+        never=sum(row.never for row in rows),
         durations=dict(zip(SHOWN, stats.estimates(durations(runs, scenario), SHOWN, among=among), strict=True)),
         throughput=stats.throughput_of(iterations(runs, scenario), among=rates),
         client_cpu=max((row.client_cpu for row in rows if not math.isnan(row.client_cpu)), default=math.nan),

@@ -76,6 +76,8 @@ def _table(caption: str, found: Sequence[Numbers], name: Sequence[str], shown: S
         parts.count("failed", "failed"),
         parts.text("covers", "covers"),
     ]
+    if any(one.never for one in found):
+        columns.append(parts.count("never started", "never_started"))
     columns += [parts.estimated(f"{name} (ms)", f"{name}_ms") for name in ("mean", "p50", "p95", "p99")]
     columns += [parts.ranged("ok/s", "throughput_per_s")]
     if any(not math.isnan(one.round_trips) for one in found):
@@ -100,6 +102,7 @@ def _row(one: Numbers) -> dict[str, Any]:
         "runs": one.runs,
         "iterations": one.n,
         "failed": one.failures,
+        "never_started": one.never,
         "covers": covers(one.durations["p50"]),
         "throughput_per_s": one.throughput.value,
         "throughput_per_s_low": one.throughput.low,
@@ -128,7 +131,8 @@ def distributions(material: Material) -> Section:
     """Cumulative distributions, failures in them."""
     lead = (
         "A line tells which share of all iterations had succeeded within a time, and ends where the last one did. "
-        "Where iterations failed it ends below 1, at a cross: the rest never succeeded.",
+        "Where iterations failed, or were meant to start and never did, it ends below 1, at a cross: the rest never "
+        "succeeded.",
     )
     pictures = [
         picture for index, scenario in enumerate(material.scenarios, 1) for picture in _cdfs(index, scenario, material)
@@ -167,7 +171,7 @@ def _distribution(combination: Combination, scenario: str) -> Distribution:
         label=combination.label,
         look=drawing.look(combination.index),
         sorted_ms=values,
-        n=sum(run.count(scenario) for run in runs),
+        n=sum(run.count(scenario) + run.never(scenario) for run in runs),
     )
 
 

@@ -49,6 +49,14 @@ def doubts(rows: Sequence[Row], run: RunRecord) -> Iterator[Doubt]:
     for row in whole:
         yield from _windows(row)
         yield from _rate(row, bench)
+        if row.never:
+            meant = row.never + row.iterations
+            yield _of(
+                row,
+                "never started",
+                f"{row.never} of {meant} iterations that were meant to start never did: they would have waited "
+                "longest, and are in no percentile. Ask for a lower rate, or give it more time (`scenario_timeout_s`).",
+            )
         yield from _rally(row, len(run.clients))
     busiest = max((row.machine_cpu for row in whole if not math.isnan(row.machine_cpu)), default=0.0)
     if run.provider == LOCAL and busiest > SATURATED:

@@ -39,6 +39,8 @@ def table(summary: Summary) -> RenderableType:
         rows=[(*_cells(row, asked=asked), *(_traffic_cells(row) if counted else ())) for row in rows],
         styles=["" if row.status == "ok" else "red" for row in rows],
     )
+    if any(row.never for row in rows):
+        legend["a + b failed"] = "a failed, and b that were meant to start never did"
     facts = Table.grid(padding=(0, 2))
     for name, value in {**legend, **summary.facts}.items():
         facts.add_row(Text(name, style="bold"), Text(value))
@@ -67,7 +69,7 @@ def _cells(row: Row, *, asked: bool) -> tuple[str, ...]:
     return (
         found.scenario.removeprefix("keystone/"),
         str(found.n),
-        str(found.failures),
+        f"{found.failures} + {row.never}" if row.never else str(found.failures),
         *("-" if math.isnan(seconds) else f"{seconds * 1000:.0f}" for seconds in durations),
         *((_rate(row.load.asked_per_s),) if asked else ()),
         "-" if math.isnan(found.throughput) else f"{found.throughput:.1f}",
@@ -100,6 +102,7 @@ def write_csv(summary: Summary, directory: Path) -> Path:
             row.status,
             found.n,
             found.failures,
+            row.never,
             *(_plain(value) for value in (found.mean, found.p50, found.p95, found.p99, found.throughput)),
             *(getattr(row.load, name) for name in _PACE),
             _plain(100 * row.client_cpu),
@@ -121,6 +124,7 @@ _MEASURED = (
     "status",
     "n",
     "failures",
+    "never_started",
     "mean_s",
     "p50_s",
     "p95_s",

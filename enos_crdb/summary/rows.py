@@ -37,6 +37,8 @@ class Row:
     iterations: int
     """Of the whole scenario, warm-up and what came after the steady window included: what `traffic` is for."""
     load: Pace
+    never: int
+    """Iterations that an open loop meant to start and did not: they are in no statistic."""
 
 
 def read_rows(directory: Path, run: RunRecord, samples: pandas.DataFrame | None = None) -> Iterator[Row]:
@@ -59,6 +61,7 @@ def read_rows(directory: Path, run: RunRecord, samples: pandas.DataFrame | None 
             traffic=sent[found.scenario],
             iterations=int(started.get(found.scenario, 0)),
             load=scenario.load,
+            never=max(0, (scenario.intended or 0) - int(started.get(found.scenario, 0))),
         )
 
 

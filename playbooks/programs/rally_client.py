@@ -199,6 +199,7 @@ def obituary(directory: Path) -> dict[str, Any]:
         + " ".join(last_words(directory / "rally.log").split("\n"))[-500:],
         "started_at": None,
         "finished_at": None,
+        **meant(directory),
     }
 
 
@@ -281,7 +282,13 @@ def run(api: Any, job: dict[str, Any], directory: Path) -> None:
     except Exception as error:  # noqa: BLE001 - the one who waits must be told, and the log has the rest
         status["message"] = first_lines(f"{type(error).__name__}: {error}")
         traceback.print_exc()
-    write(directory / "status.json", json.dumps({**status, "finished_at": time.time()}))
+    write(directory / "status.json", json.dumps({**status, **meant(directory), "finished_at": time.time()}))
+
+
+def meant(directory: Path) -> dict[str, int]:
+    """How many iterations an open loop meant to start."""
+    path = directory / "intended"
+    return {"intended": int(path.read_text())} if path.exists() else {}
 
 
 def make_environment(home: Path) -> None:
@@ -480,6 +487,7 @@ def open_loop(directory: Path, phases: dict[str, float]) -> Any:
         def _run_scenario(self, cls: Any, method_name: str, context: Any, args: Any) -> None:
             client = directory.parent.name
             intended = starts(self.config, name=f"{client} {directory.name}", phase=phases.get(client, 0.0))
+            write(directory / "intended", str(len(intended)))
             slots = min(self.config["concurrency"], len(intended))
             processes = min(multiprocessing.cpu_count(), slots)
             results: multiprocessing.Queue[Any] = multiprocessing.Queue()

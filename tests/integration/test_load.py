@@ -70,6 +70,7 @@ def test_the_load_and_what_keystone_remembers(engine: Engine) -> None:
     an_open_loop_that_keystone_follows(engine)
     between_requests = round_trips(engine)
     an_open_loop_that_keystone_cannot_follow(engine)
+    an_open_loop_that_is_stopped(engine)
     a_keystone_that_hangs_costs_no_sample(engine)
 
     refused = bench(engine, "placement=keystone", status=7)
@@ -110,6 +111,14 @@ def an_open_loop_that_keystone_cannot_follow(engine: Engine) -> None:
     assert waits.iloc[-10:].median() > 1.0, "what waits is in the latency, and grows"
     assert manifest(engine)["scenarios"][0]["load"]["most_in_flight"] == 6
     assert "of 30 iterations a second were started: as many as `concurrency` allows (6)" in " ".join(shown.split())
+
+
+def an_open_loop_that_is_stopped(engine: Engine) -> None:
+    shown = " ".join(bench(engine, open_loop(40.0, 4.0), "concurrency=4", "scenario_timeout_s=3", status=6).split())
+    never = 160 - len(rows(engine, "iteration"))
+    assert manifest(engine)["scenarios"][0]["clients"][0]["intended"] == 160
+    assert 20 < never < 160
+    assert f"{never} of 160 iterations that were meant to start never did" in shown
 
 
 FREEZE = """\

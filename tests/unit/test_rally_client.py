@@ -175,6 +175,12 @@ def test_a_task_that_is_to_be_aborted_is(
     assert consumer.actions == ["abort", "aborted"]
 
 
+def test_what_an_open_loop_meant_to_start_is_in_its_status(program: ModuleType, tmp_path: Path) -> None:
+    assert "intended" not in program.obituary(tmp_path)
+    (tmp_path / "intended").write_text("300")
+    assert program.obituary(tmp_path)["intended"] == 300
+
+
 # The open loop
 
 

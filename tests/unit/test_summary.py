@@ -398,6 +398,20 @@ def test_an_open_loop_that_fell_behind_says_whom_it_waited_for(tmp_path: Path, i
     assert said in warning
 
 
+def test_starts_that_never_happened_are_said(tmp_path: Path) -> None:
+    """An open loop of 300 that was stopped: those that waited longest are in no percentile."""
+    run = a_run(tmp_path, good(USERS))
+    manifest = json.loads((run / "manifest.json").read_text())
+    made = summarise(run).rows[0].iterations
+    manifest["scenarios"][0]["clients"][0]["intended"] = made + 180
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    found = summarise(run)
+    assert found.rows[0].never == 180
+    assert any(f"180 of {made + 180} iterations that were meant to start never did" in one for one in found.warnings)
+    assert "0 + 180" in shown(run)
+    assert "were meant to start never did" in shown(run)
+
+
 @pytest.mark.parametrize(("busy", "noted"), [(1.7, False), (2.0, True)])
 def test_work_of_others_on_the_machine_is_said(tmp_path: Path, busy: float, noted: bool) -> None:
     """Three hosts of half a core each on a machine of two; the rest of what is busy is somebody else's."""
