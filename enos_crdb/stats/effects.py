@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from enos_crdb.stats.estimates import Estimate, Runs, estimate
-from enos_crdb.stats.units import FEWEST, nested, of, student
+from enos_crdb.stats.units import nested, of, student
 
 if TYPE_CHECKING:
     import numpy
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 THINNED = 2000
 """Values that are compared with another combination's, equally spaced in order."""
+BLOCKS = 5
+"""With fewer blocks, what pairing takes out is less than what their few degrees of freedom add."""
 POWER = 0.8
 """How often a difference of the size that is called detectable would be seen."""
 
@@ -85,7 +87,7 @@ def compare(
 ) -> Effect:
     """How the values of `b` differ from those of `a`; both as `estimate` takes them, and so `among`.
 
-    `blocks`: (deployment, run) -> block, of a and b. With three blocks in common, the interval is Student's t over the
+    `blocks`: (deployment, run) -> block, of a and b. With five blocks in common, the interval is Student's t over the
     differences in each. Else both intervals are combined on the logarithm (MOVER: Zou and Donner 2008, *Stat. Med.*
     27), which gives Student's t for a pooled variance. NaN where one of them is empty, or not positive.
     """
@@ -144,12 +146,12 @@ def _distance(low: float, high: float) -> float:
 
 
 def _paired(a: Mapping[Any, Any], b: Mapping[Any, Any], q: float | None, known: _Known) -> _Ratio | None:
-    """None with fewer than three blocks that have both, or values that have no logarithm."""
+    """None with too few blocks that have both, or values that have no logarithm."""
     import numpy
 
     first, second = _by_block(a, known.blocks), _by_block(b, known.blocks)
     common = sorted(first.keys() & second.keys())
-    if len(common) <= FEWEST:
+    if len(common) < BLOCKS:
         return None
     values = numpy.array([[of(side[block], q) for block in common] for side in (first, second)])
     if not (values > 0).all():

@@ -85,8 +85,8 @@ def test_blocks_show_what_their_hours_hide() -> None:
     assert seen > 2 * alone
 
 
-def test_two_blocks_are_not_enough_to_pair() -> None:
-    a, b, blocks = in_blocks(1, 2, 1.1)
+def test_four_blocks_are_not_enough_to_pair() -> None:
+    a, b, blocks = in_blocks(1, 4, 1.1)
     assert stats.compare(a, b, blocks=blocks).covers != "blocks"
 
 
