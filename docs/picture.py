@@ -22,6 +22,8 @@ LINE = 19.0
 MARGIN = 18.0
 BAR = 34.0
 """Sizes in pixels, for a fixed-width font of 14 pixels."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""In place of blanks, which SVG takes together."""
 
 COLOURS = TerminalTheme(
     (30, 34, 42),
@@ -78,7 +80,7 @@ def _line(segments: list[Segment], y: float) -> Iterator[str]:
             # textLength keeps the columns in line, whichever font the reader has.
             yield (
                 f'<text x="{MARGIN + column * COLUMN:.2f}" y="{y:.0f}" textLength="{width * COLUMN:.2f}"'
-                f"{_paint(segment.style or Style())}>{escape(text, quote=False)}</text>"
+                f"{_paint(segment.style or Style())}>{escape(text.replace(' ', NO_BREAK), quote=False)}</text>"
             )
         column += width
 
