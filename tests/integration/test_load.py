@@ -103,22 +103,23 @@ def an_open_loop_that_keystone_follows(engine: Engine) -> None:
 
 
 def an_open_loop_that_keystone_cannot_follow(engine: Engine) -> None:
-    shown = bench(engine, open_loop(30.0, 2.0), "concurrency=6")
+    """Some 15 to 30 iterations a second are what two cores can do."""
+    shown = bench(engine, open_loop(90.0, 2.0), "concurrency=6")
     whole, response = rows(engine, "iteration"), rows(engine, "response")
-    assert len(whole) == 60, "nothing that was intended is left out"
+    assert len(whole) == 180, "nothing that was intended is left out"
     waits = response["value"] - whole["value"]
     assert waits.iloc[:6].median() < 0.5, "the first ones find free slots"
     assert waits.iloc[-10:].median() > 1.0, "what waits is in the latency, and grows"
     assert manifest(engine)["scenarios"][0]["load"]["most_in_flight"] == 6
-    assert "of 30 iterations a second were started: as many as `concurrency` allows (6)" in " ".join(shown.split())
+    assert "of 90 iterations a second were started: as many as `concurrency` allows (6)" in " ".join(shown.split())
 
 
 def an_open_loop_that_is_stopped(engine: Engine) -> None:
-    shown = " ".join(bench(engine, open_loop(40.0, 4.0), "concurrency=4", "scenario_timeout_s=3", status=6).split())
-    never = 160 - len(rows(engine, "iteration"))
-    assert manifest(engine)["scenarios"][0]["clients"][0]["intended"] == 160
-    assert 20 < never < 160
-    assert f"{never} of 160 iterations that were meant to start never did" in shown
+    shown = " ".join(bench(engine, open_loop(90.0, 2.0), "concurrency=4", "scenario_timeout_s=3", status=6).split())
+    never = 180 - len(rows(engine, "iteration"))
+    assert manifest(engine)["scenarios"][0]["clients"][0]["intended"] == 180
+    assert 30 < never < 180
+    assert f"{never} of 180 iterations that were meant to start never did" in shown
 
 
 FREEZE = """\
