@@ -113,7 +113,7 @@ def measure(context: Context, section: Bench, *, labels: Labels | None = None) -
     with events.phase("collect", "Collecting from the hosts"):
         collect(context, this.directory)
         this.record = record.read(this.directory)
-        under_load = emulate.during(context, this.directory, after, this.windows)
+        under_load = emulate.during(context, this.directory, this.record, after, this.windows)
         this.save(network=under_load)
     emulate.refuse(under_load)
     return this.directory

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from enos_crdb import events, record, traffic
+from enos_crdb import events, traffic
 from enos_crdb.backends.placement import nearest_node
 from enos_crdb.config.cockroachdb import CockroachDB
 from enos_crdb.config.emulation import Constraint, Emulation, Link, Pair, links
@@ -20,7 +20,7 @@ from enos_crdb.network.probes import Window
 from enos_crdb.phases.collect import PROBES
 from enos_crdb.phases.context import Context
 from enos_crdb.providers import EmulatingProvider
-from enos_crdb.record import Expected, Matrix, NetworkRecord, RoundTrip, Tolerance
+from enos_crdb.record import Expected, Matrix, NetworkRecord, RoundTrip, RunRecord, Tolerance
 from enos_crdb.store import now
 
 ATTEMPTS = 3
@@ -308,20 +308,22 @@ def after(context: Context, network: NetworkRecord) -> NetworkRecord:
     )
 
 
-def during(context: Context, run: Path, network: NetworkRecord, windows: Sequence[Window]) -> NetworkRecord:
-    """`network`, and what the hosts of the `run` (a directory) saw of it under load; the worse of the verdicts.
+def during(
+    context: Context, directory: Path, run: RunRecord, network: NetworkRecord, windows: Sequence[Window]
+) -> NetworkRecord:
+    """`network`, and what the hosts of the `run` in `directory` saw of it under load; the worse of the verdicts.
 
     Warns of each thing that was not as it should be.
     """
     known = in_force(context)
-    files = {host.name: run / "hosts" / host.name / PROBES for host in context.resources.hosts}
+    files = {host.name: directory / "hosts" / host.name / PROBES for host in context.resources.hosts}
     found = probes.during(files, windows, known.expected, _tolerance(context.configuration.emulation))
     sentences = [
         *probes.judge(found, loss=expected_loss(known.links)),
         *(
             f"during {window.scenario}: {said}"
-            for window in windows
-            if (said := probes.impossible(window, _trips(context, run, window.scenario), known.expected))
+            for window, slug in ((window, run.scenario(window.scenario).slug) for window in windows)
+            if (said := probes.impossible(window, _trips(context, directory, slug), known.expected))
         ),
     ]
     for sentence in sentences:
@@ -334,17 +336,16 @@ def during(context: Context, run: Path, network: NetworkRecord, windows: Sequenc
     )
 
 
-def _trips(context: Context, run: Path, scenario: str) -> dict[Pair, int]:
+def _trips(context: Context, directory: Path, slug: str) -> dict[Pair, int]:
     """The round trips that each Keystone counted on its way to its database; none where the way is not known."""
     database, resources = context.configuration.database, context.resources
     if isinstance(database, CockroachDB) and database.haproxy:
         return {}
-    name = record.read(run).scenario(scenario).slug
     found = {}
     try:
         for host in resources.with_role("keystone"):
             node = nearest_node(resources, host)
-            sent = traffic.read(run, [host.name], name)
+            sent = traffic.read(directory, [host.name], slug)
             if sent and node.name != host.name:
                 found[host.name, node.name, "database"] = sent.round_trips
     except StateError:  # a torn file; whoever reads it is told

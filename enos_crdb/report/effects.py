@@ -98,7 +98,7 @@ def differences(material: Material, pairs: Sequence[Pair]) -> tuple[Difference, 
             effect=stats.compare(
                 durations(before.having(scenario), scenario),
                 durations(after.having(scenario), scenario),
-                among=others(material, scenario, before, after),
+                among=[durations(one, scenario) for one in others(material, scenario, before, after)],
                 blocks=_blocks(before, after),
             ),
         )

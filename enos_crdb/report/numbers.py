@@ -57,27 +57,18 @@ def numbers(material: Material) -> tuple[Numbers, ...]:
     )
 
 
-Durations = Mapping[tuple[str, str], "numpy.ndarray"]
-
-
-def others(material: Material, scenario: str, *but: Combination, metric: str = "") -> list[Durations]:
-    """The durations of the other combinations: they tell how runs scatter, too."""
-    return [
-        durations(one.having(scenario), scenario, metric)
-        for one in material.combinations
-        if one not in but and one.having(scenario)
-    ]
+def others(material: Material, scenario: str, *but: Combination) -> list[Sequence[Measured]]:
+    """The runs of each other combination that has the scenario: they tell how runs scatter, too."""
+    known = {one.index for one in but}
+    found = (one.having(scenario) for one in material.combinations if one.index not in known)
+    return [runs for runs in found if runs]
 
 
 def _numbers(scenario: str, combination: Combination, material: Material) -> Numbers:
     runs = combination.having(scenario)
     rows = [row for run in runs for row in headlines(run.summary.rows) if row.statistics.scenario == scenario]
-    among = others(material, scenario, combination)
-    rates = [
-        iterations(one.having(scenario), scenario)
-        for one in material.combinations
-        if one is not combination and one.having(scenario)
-    ]
+    rest = others(material, scenario, combination)
+    among = [durations(one, scenario) for one in rest]
     n, failures = sum(row.statistics.n for row in rows), sum(row.statistics.failures for row in rows)
     # Keystone counted the warm-up, too.
     sent = [(row.traffic, row.iterations) for row in rows if row.traffic is not None and row.iterations]
@@ -90,7 +81,7 @@ def _numbers(scenario: str, combination: Combination, material: Material) -> Num
         failures=failures,
         never=sum(row.never for row in rows),
         durations=dict(zip(SHOWN, stats.estimates(durations(runs, scenario), SHOWN, among=among), strict=True)),
-        throughput=stats.throughput_of(iterations(runs, scenario), among=rates),
+        throughput=stats.throughput_of(iterations(runs, scenario), among=[iterations(one, scenario) for one in rest]),
         client_cpu=max((row.client_cpu for row in rows if not math.isnan(row.client_cpu)), default=math.nan),
         round_trips=sum(found.round_trips for found, _ in sent) / counted if counted else math.nan,
         replays=sum(found.replays for found, _ in sent) / counted if counted else math.nan,

@@ -226,7 +226,7 @@ def _actions(scenario: str, combination: Combination, material: Material) -> Ite
             "n": made,
             "failed": made - sum(map(len, good.values())),
         }
-        among = others(material, scenario, combination, metric=metric)
+        among = [durations(one, scenario, metric) for one in others(material, scenario, combination)]
         for name, found in zip(OF_ACTIONS, stats.estimates(good, OF_ACTIONS, among=among), strict=True):
             row |= in_ms(name, found)
         yield row

@@ -142,7 +142,7 @@ def units_wanted(
 
 def _estimate(data: Nested, others: Sequence[Nested], q: float | None, confidence: float) -> Estimate:
     value = of(data.values, q) if data.n else math.nan
-    level, low, high, units, freedom = _interval(data, others, q, confidence)
+    level, low, high, units, freedom = _interval(data, others, q, value, confidence)
     smallest = min((sum(map(len, runs)) for runs in data.units(level)), default=0) if level in LEVELS else data.n
     return Estimate(
         statistic="mean" if q is None else f"p{100 * q:g}",
@@ -161,7 +161,7 @@ def _estimate(data: Nested, others: Sequence[Nested], q: float | None, confidenc
 
 
 def _interval(
-    data: Nested, others: Sequence[Nested], q: float | None, confidence: float
+    data: Nested, others: Sequence[Nested], q: float | None, value: float, confidence: float
 ) -> tuple[str, float, float, int, float]:
     """Level, both ends, own units of the level, degrees of freedom."""
     if not data.n:
@@ -173,7 +173,7 @@ def _interval(
     if known is None:
         return "iterations", *_of_iterations(data, q, confidence)
     units = len(data.units(known.level))
-    value, stretch = of(data.values, q), math.exp(known.half_width(units, confidence))
+    stretch = math.exp(known.half_width(units, confidence))
     return known.level, value / stretch, value * stretch, units, float(known.freedom)
 
 

@@ -110,10 +110,8 @@ def spread(data: Nested, among: Sequence[Nested], q: float | None) -> Spread | N
     None when no level has.
     """
     for level in LEVELS:
-        own = _scatter([of_units(data, q, level)])
         parts = [of_units(one, q, level) for one in (data, *among) if one.n]
-        together = _scatter(parts)
-        chosen = together if _alike([part for part in parts if len(part) > 1]) else own
+        chosen = _scatter(parts if _alike([part for part in parts if len(part) > 1]) else parts[:1])
         if chosen[1] >= FEWEST:
             return Spread(level=level, variance=chosen[0] / chosen[1], freedom=chosen[1])
     return None

@@ -16,11 +16,11 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from typing import Any, TextIO
 
+import watcher
 from round_trips import ANSWERS, Target
 
 UNITS = "enos-crdb-probe-"
@@ -108,28 +108,11 @@ def run(path: str) -> None:
         probe.count()
 
 
-def units() -> set[str]:
-    listing = ["systemctl", "list-units", "--plain", "--no-legend", "--full", f"{UNITS}*"]
-    listed = subprocess.run(listing, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {line.split()[0].removesuffix(".service") for line in listed.splitlines() if line.strip()}
-
-
 def start(name: str, path: str) -> None:
-    running = units()
-    for other in sorted(running - {name}):
-        subprocess.run(["systemctl", "stop", other], check=False)
-    if name in running:
-        return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.json", "w") as stream:
         stream.write(sys.stdin.read())
-    unit = ["systemd-run", "--quiet", "--collect", f"--unit={name}", "--property=Type=exec", "--nice=-5"]
-    subprocess.run([*unit, sys.executable, os.path.abspath(__file__), "run", path], check=True)
-
-
-def stop(name: str) -> None:
-    if name in units():
-        subprocess.run(["systemctl", "stop", name], check=True)
+    watcher.start(UNITS, name, __file__, ["run", path])
 
 
 if __name__ == "__main__":
@@ -137,6 +120,6 @@ if __name__ == "__main__":
     if action == "start":
         start(*words)
     elif action == "stop":
-        stop(*words)
+        watcher.stop(UNITS, *words)
     else:
         run(*words)

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import defaultdict
 from typing import TextIO
+
+import watcher
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -120,37 +121,16 @@ def sample(output: TextIO, processes: Processes, last: dict[tuple[str, str], flo
     output.flush()
 
 
-def units() -> set[str]:
-    """Units of samplers, of any run."""
-    listing = ["systemctl", "list-units", "--plain", "--no-legend", "--full", f"{UNITS}*"]
-    listed = subprocess.run(listing, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {line.split()[0].removesuffix(".service") for line in listed.splitlines() if line.strip()}
-
-
-def start(name: str, path: str, period_s: str) -> None:
-    """Start the unit `name` unless it runs. A sampler that an interrupted run left would count as load."""
-    running = units()
-    for other in sorted(running - {name}):
-        subprocess.run(["systemctl", "stop", other], check=False)
-    if name not in running:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        unit = ["systemd-run", "--quiet", "--collect", f"--unit={name}", "--property=Type=exec", "--nice=-5"]
-        subprocess.run([*unit, sys.executable, os.path.abspath(__file__), path, period_s], check=True)
-        print("started")
-
-
-def stop(name: str) -> None:
-    if name in units():
-        subprocess.run(["systemctl", "stop", name], check=True)
-        print("stopped")
-
-
 def main() -> None:
     if sys.argv[1] == "start":
-        start(*sys.argv[2:5])
+        name, path, period = sys.argv[2:5]
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if watcher.start(UNITS, name, __file__, [path, period]):
+            print("started")
         return
     if sys.argv[1] == "stop":
-        stop(sys.argv[2])
+        if watcher.stop(UNITS, sys.argv[2]):
+            print("stopped")
         return
     period_s = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     stopped: list[int] = []

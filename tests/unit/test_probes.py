@@ -201,9 +201,9 @@ def test_what_the_program_writes_is_what_is_read(
     assert found.retransmitted["keystone-1"][1] >= first.samples / 2, "its own segments, at least"
 
 
-def test_the_program_needs_nothing_but_its_neighbour() -> None:
+def test_the_program_needs_nothing_but_its_neighbours() -> None:
     """It is copied to hosts whose Python has no packages of ours."""
     assert "round_trips" in sys.modules or (PROGRAMS / "round_trips.py").exists()
     source = (PROGRAMS / "probe.py").read_text()
     imported = {line.split()[1] for line in source.splitlines() if line.startswith(("import ", "from "))}
-    assert imported - {"round_trips", "__future__"} <= set(sys.stdlib_module_names)
+    assert imported - {"round_trips", "watcher", "__future__"} <= set(sys.stdlib_module_names)
